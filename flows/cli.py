@@ -1,0 +1,122 @@
+"""The `nasflow` command."""
+
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    help="Neural architecture search that ships what it measured.",
+)
+
+Overrides = Annotated[
+    list[str] | None, typer.Option("--set", help="Override a setting, as section.key=value; it is written to params.yaml.")
+]
+
+
+class Stage(StrEnum):
+    """The stages, in order."""
+
+    PREPARE = "prepare"
+    SEARCH = "search"
+    TRAIN = "train"
+    EXPORT = "export"
+
+
+@app.command()
+def run(
+    stages: Annotated[list[Stage] | None, typer.Argument(help="Only these stages; all four by default.")] = None,
+    overrides: Overrides = None,
+    force: Annotated[bool, typer.Option("--force", help="Run stages that are up to date, too.")] = False,
+) -> None:
+    """Run the pipeline: every stage that is not up to date, through DVC, shown in Prefect."""
+    with _errors():
+        from flows import pipeline, settings
+
+        settings.read(Path.cwd(), overrides or [])
+        code = pipeline.run(Path.cwd(), [stage.value for stage in stages] if stages else None, force=force)
+        if code == 0:
+            from flows import results
+
+            results.show(Path.cwd())
+    sys.exit(code)
+
+
+@app.command()
+def stage(name: Stage, overrides: Overrides = None) -> None:
+    """Run one stage by itself, as dvc.yaml does; no Prefect, no server."""
+    from flows.processes import die_with_parent
+
+    if "DVC_STAGE" in os.environ:
+        die_with_parent()
+    with _errors():
+        from flows import settings
+
+        chosen = settings.read(Path.cwd(), overrides or [])
+        _stage(name)(Path.cwd(), chosen)
+
+
+def _stage(name: Stage) -> Callable[..., None]:
+    """The function of a stage; only its own imports are paid."""
+    from importlib import import_module
+
+    function: Callable[..., None] = import_module(f"flows.stages.{name.value}").run
+    return function
+
+
+@app.command()
+def check(overrides: Overrides = None) -> None:
+    """Check params.yaml as a whole."""
+    with _errors():
+        from flows import settings
+
+        settings.read(Path.cwd(), overrides or [])
+        print("params.yaml is valid")
+
+
+@app.command()
+def show() -> None:
+    """Print what the last run found."""
+    with _errors():
+        from flows import results
+
+        results.show(Path.cwd())
+
+
+@app.command()
+def schema() -> None:
+    """Write the JSON Schema of params.yaml beside it."""
+    from flows import settings
+
+    print(settings.write_schema(Path.cwd()))
+
+
+@contextmanager
+def _errors() -> Iterator[None]:
+    """Turn an error that a person can mend into its sentence and exit code 1; others keep their traceback."""
+    try:
+        yield
+    except (ValueError, RuntimeError, OSError) as error:
+        from flows import console
+
+        if os.environ.get("NASFLOW_TRACEBACK"):
+            raise
+        console.fail(f"nasflow: {error}")
+        sys.exit(1)
+
+
+def main() -> None:
+    """Run the command line."""
+    app()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,114 @@
+"""What a person sees while a stage runs: one progress line with the time left; plain lines where there is no terminal."""
+
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Protocol
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
+
+from flows.run_folder import WORK
+from nas import atomic
+
+Row = dict[str, str | int | float | None]
+_PLAIN_SECONDS = 5.0
+_FILE_SECONDS = 0.5
+
+
+class Reporter(Protocol):
+    """Takes progress: how much is done, what was decided, and the best so far."""
+
+    def __call__(self, done: int, text: str, table: Sequence[Row] = ()) -> None:
+        """Show progress."""
+
+
+@contextmanager
+def progress(root: Path, stage: str, total: int) -> Iterator[Reporter]:
+    """Show the progress of a stage, and keep it in `.nasflow/progress/<stage>.json` for whoever watches from outside."""
+    folder = root / WORK / "progress"
+    folder.mkdir(parents=True, exist_ok=True)
+    console = Console()
+    show = _Bar(console, stage, total) if console.is_terminal else _Lines(stage, total)
+    last = 0.0
+
+    def report(done: int, text: str, table: Sequence[Row] = ()) -> None:
+        nonlocal last
+        show.update(done, text)
+        if done >= total or time.monotonic() - last > _FILE_SECONDS:
+            last = time.monotonic()
+            atomic.write_json(folder / f"{stage}.json", {"done": done, "total": total, "text": text, "table": list(table)})
+
+    with show:
+        yield report
+
+
+class _Bar:
+    def __init__(self, console: Console, stage: str, total: int) -> None:
+        text = TextColumn("[bold]{task.description:<8}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("left")
+        self._bar = Progress(*text, TimeRemainingColumn(), TextColumn("{task.fields[text]}"), console=console)
+        self._task = self._bar.add_task(stage, total=total, text="")
+
+    def __enter__(self) -> None:
+        self._bar.start()
+
+    def __exit__(self, *exception: object) -> None:
+        self._bar.stop()
+
+    def update(self, done: int, text: str) -> None:
+        self._bar.update(self._task, completed=done, text=text)
+
+
+class _Lines:
+    def __init__(self, stage: str, total: int) -> None:
+        self._stage, self._total = stage, total
+        self._start = self._last = time.monotonic()
+        self._first: int | None = None
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, *exception: object) -> None:
+        pass
+
+    def update(self, done: int, text: str) -> None:
+        now = time.monotonic()
+        if self._first is None:
+            self._first = done
+        if done < self._total and now - self._last < _PLAIN_SECONDS:
+            return
+        self._last = now
+        speed = (done - self._first) / (now - self._start) if now > self._start else 0.0
+        left = f", {(self._total - done) / speed:.0f} s left" if speed and done < self._total else ""
+        print(f"{self._stage}: {done}/{self._total}{left}{' | ' + text if text else ''}", flush=True)
+
+
+def say(line: str) -> None:
+    """Print a line of what was decided and why."""
+    print(line, flush=True)
+
+
+def table(title: str, rows: Sequence[tuple[str, str]]) -> None:
+    """Print a table of two columns; plain aligned text where there is no terminal."""
+    console = Console()
+    if not console.is_terminal:
+        width = max(len(label) for label, _ in rows)
+        print("\n".join([title, *(f"  {label:<{width}}  {value}" for label, value in rows)]), flush=True)
+        return
+    grid = Table(title=title, title_justify="left", show_header=False)
+    for row in rows:
+        grid.add_row(*row)
+    console.print(grid)
+
+
+def fail(message: str) -> None:
+    """Print what went wrong to standard error, without a traceback."""
+    print(message, file=sys.stderr, flush=True)
+
+
+def summary(title: str, rows: Sequence[tuple[str, str]]) -> dict[str, Any]:
+    """Return what `summary.json` of a stage holds."""
+    return {"title": title, "lines": [list(row) for row in rows]}

@@ -1,0 +1,83 @@
+"""Processes that never outlive what started them: a death signal, a watch on the parent, an end of a whole group."""
+
+import contextlib
+import ctypes
+import os
+import signal
+import sys
+import threading
+import time
+
+PARENT = "NASFLOW_PARENT"
+_DEATH_SIGNAL = 1  # PR_SET_PDEATHSIG of <linux/prctl.h>; ctypes knows no headers
+_POLL_SECONDS = 0.5
+# -I and -S keep the start near 10 ms: no site-packages are needed to replace oneself.
+_SHIM = (
+    "import ctypes, os, sys\n"
+    f"ctypes.CDLL(None).prctl({_DEATH_SIGNAL}, 9) if sys.platform == 'linux' else None\n"
+    "sys.exit(1) if os.getppid() != int(sys.argv[1]) else os.execv(sys.argv[2], sys.argv[2:])\n"
+)
+
+
+def die_with_parent() -> None:
+    """End this process with SIGKILL as soon as its parent, or the process named in NASFLOW_PARENT, is gone.
+
+    A killed process leaves its children running, and the next run would then write the same files beside them. The kernel's signal
+    covers the direct parent; a shell between DVC and the stage hides the real one, so that one is polled. Exits with code 1 when
+    the named process ended before this call.
+    """
+    parent = os.getppid()
+    named = int(os.environ.get(PARENT, parent))
+    signalled = _ask_for_death_signal()
+    if os.getppid() != parent or not is_alive(named):
+        sys.exit(1)
+    if named != parent or not signalled:
+        threading.Thread(target=_watch, args=(parent, named), daemon=True, name="parent-watch").start()
+
+
+def with_parent(command: list[str]) -> list[str]:
+    """`command` (first word: a full path) such that the kernel ends it together with the thread of this process that starts it."""
+    return [sys.executable, "-I", "-S", "-c", _SHIM, str(os.getpid()), *command]
+
+
+def end_group(group: int, grace_seconds: float) -> None:
+    """Ask every process of a group to end, wait `grace_seconds` at most, then kill what is left; a group that is gone is fine."""
+    for number, patience in ((signal.SIGTERM, grace_seconds), (signal.SIGKILL, 2.0)):
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(group, number)
+        deadline = time.monotonic() + patience
+        while _has_members(group) and time.monotonic() < deadline:
+            time.sleep(0.02)
+
+
+def is_alive(pid: int) -> bool:
+    """Whether a process of this id exists, whoever owns it."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def _ask_for_death_signal() -> bool:
+    if sys.platform != "linux":
+        return False
+    return bool(ctypes.CDLL(None).prctl(_DEATH_SIGNAL, signal.SIGKILL) == 0)
+
+
+def _has_members(group: int) -> bool:
+    with contextlib.suppress(ChildProcessError):
+        os.waitpid(-group, os.WNOHANG)  # a zombie child of ours would count as a member for ever
+    try:
+        os.killpg(group, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def _watch(parent: int, named: int) -> None:
+    while os.getppid() == parent and is_alive(named):
+        time.sleep(_POLL_SECONDS)
+    os.kill(os.getpid(), signal.SIGKILL)

@@ -1,0 +1,1 @@
+"""From a source of labelled images to one prepared folder: reading, checking, splitting, digests."""

@@ -1,0 +1,5 @@
+"""What this room raises when the data, not the program, are at fault."""
+
+
+class DataError(ValueError):
+    """Data that cannot be used: one sentence with the value, the rule it breaks and the cure."""

@@ -1,0 +1,165 @@
+"""Training from scratch: every candidate gets its own weights, and is scored on the `select` split."""
+
+import io
+import pickle
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from time import perf_counter
+from typing import Any, Self, final
+
+import torch
+from pydantic import Field, PrivateAttr
+from torch import nn
+
+from nas import atomic
+from nas.data.dataset import Dataset
+from nas.evaluators.base import Evaluator
+from nas.spaces.base import SearchSpace
+from nas.tasks.base import Task
+from nas.training.cost import cost
+from nas.training.limits import Limits
+from nas.training.loop import Examples, Training, load_examples, outputs_of, pick_device, stream_seed
+from nas.training.recipe import Recipe
+from nas.trial import Proposal, Report, Trial
+
+
+@dataclass(frozen=True, slots=True)
+class Bench:
+    """What candidates are trained on: the space and task, the prepared data, a folder for their weights, and the run's seed."""
+
+    space: SearchSpace
+    task: Task
+    dataset: Dataset
+    folder: Path
+    seed: int
+
+
+@final
+class Scratch(Evaluator):
+    """Trains each candidate by one recipe.
+
+    Fidelity is the number of steps: fewer steps are the first part of the same training. A proposal with a `parent` of
+    the same architecture continues the parent's training exactly; with a parent of another architecture it begins from
+    the parent's weights wherever names and shapes agree.
+    """
+
+    steps: int = Field(300, ge=1)
+    """Optimizer steps of a full training, which the schedule is made for."""
+    recipe: Recipe = Recipe()
+    """How candidates are trained."""
+    limits: Limits = Limits()
+    """What a candidate may use."""
+    device: str = "auto"
+    """Where to train: `cpu`, `cuda`, `cuda:1`, or `auto`."""
+
+    _bench: Bench = PrivateAttr()
+    _examples: dict[str, Examples] = PrivateAttr(default_factory=dict)
+    _costs: dict[str, dict[str, float]] = PrivateAttr(default_factory=dict)
+
+    def bind(self, bench: Bench) -> Self:
+        """Tell the evaluator what to train on; returns the evaluator itself."""
+        self._bench = bench
+        return self
+
+    def inspect(self, proposal: Proposal) -> Mapping[str, float]:
+        """Parameters and FLOPs, from a network that is built without memory."""
+        form = self.canonical(proposal.architecture)
+        if form not in self._costs:
+            with torch.device("meta"):
+                network = self._bench.space.build(proposal.architecture, self._bench.task)
+            self._costs[form] = cost(network, self._bench.task)
+        return self._costs[form]
+
+    def canonical(self, architecture: Mapping[str, str]) -> str:
+        """Return the canonical form of an architecture in the space that is searched."""
+        return self._bench.space.canonical(architecture, self._bench.task)
+
+    def identity(self, proposal: Proposal) -> str | None:
+        """Canonical form and steps; None where weights of other trials matter."""
+        if proposal.parent is not None or proposal.mixture is not None:
+            return None
+        return f"{self.canonical(proposal.architecture)} {proposal.steps}"
+
+    def evaluate(self, trial: Trial) -> Report:
+        """Train a candidate and report the task's metrics on `select`, with parameters and FLOPs.
+
+        Raises LimitError when it passes a limit or diverges, FileNotFoundError when the parent's weights are gone.
+        """
+        start = perf_counter()
+        steps = self.steps if trial.proposal.steps is None else trial.proposal.steps
+        with self.limits.watch() as guard:
+            training = self._begin(trial)
+            if training.step < steps:
+                training.advance(self._split("fit"), steps, guard)
+            metrics = self._measure(training.result, "select")
+        self._save(trial, training)
+        return Report({**metrics, **self.inspect(trial.proposal)}, perf_counter() - start)
+
+    def reassess(self, trial: Trial, split: str) -> dict[str, float]:
+        """Return the metrics of a finished trial's weights on another split."""
+        report = trial.report
+        owner = trial.number if report is None or report.reused is None else report.reused
+        training = self._begin(Trial(owner, Proposal(trial.architecture, parent=owner)))
+        return self._measure(training.result, split)
+
+    def forget(self, keep: set[int]) -> None:
+        """Remove the weights of all trials but those to keep."""
+        for path in self._weights(0).parent.glob("trial-*.pt"):
+            if int(path.stem.split("-")[1]) not in keep:
+                path.unlink(missing_ok=True)
+
+    def _begin(self, trial: Trial) -> Training:
+        """A training at its first step, or where the parent's ended."""
+        bench, proposal = self._bench, trial.proposal
+        saved = None if proposal.parent is None else self._load(proposal.parent)
+        same = saved is not None and saved["form"] == self.canonical(proposal.architecture)
+        seed = int(saved["seed"]) if saved is not None and same else stream_seed(bench.seed, trial.number)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            network = bench.space.build(proposal.architecture, bench.task)
+        if saved is not None and not same:
+            inherit(network, saved["training"]["average"] or saved["training"]["network"])
+        training = Training(network, bench.task, self.recipe, total=self.steps, seed=seed, device=pick_device(self.device))
+        if saved is not None and same:
+            training.load_state_dict(saved["training"])
+        return training
+
+    def _measure(self, network: nn.Module, split: str) -> dict[str, float]:
+        examples = self._split(split)
+        return self._bench.task.metrics(outputs_of(network, examples, self._bench.task), examples.targets.cpu())
+
+    def _split(self, name: str) -> Examples:
+        if name not in self._examples:
+            dataset = self._bench.dataset
+            self._examples[name] = load_examples([(dataset.inputs(name), dataset.targets(name))], pick_device(self.device))
+        return self._examples[name]
+
+    def _weights(self, number: int) -> Path:
+        return self._bench.folder / "weights" / f"trial-{number}.pt"
+
+    def _save(self, trial: Trial, training: Training) -> None:
+        path = self._weights(trial.number)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        buffer = io.BytesIO()
+        state = {"seed": training.seed, "training": training.state_dict(), "form": self.canonical(trial.architecture)}
+        torch.save(state, buffer)
+        atomic.write(path, lambda file: file.write(buffer.getbuffer()))
+
+    def _load(self, number: int) -> dict[str, Any]:
+        path = self._weights(number)
+        try:
+            state: dict[str, Any] = torch.load(path, weights_only=True)
+        except FileNotFoundError as error:
+            raise FileNotFoundError(f"{path} is missing: trial {number} failed, or its weights were removed") from error
+        except pickle.UnpicklingError as error:
+            raise ValueError(f"{path} is not a checkpoint of nasflow: remove the run's folder and search anew") from error
+        return state
+
+
+def inherit(network: nn.Module, weights: Mapping[str, torch.Tensor]) -> list[str]:
+    """Copy the tensors whose names and shapes agree into a network; returns their names."""
+    mine = network.state_dict()
+    taken = [name for name, tensor in weights.items() if name in mine and mine[name].shape == tensor.shape]
+    network.load_state_dict({name: weights[name] for name in taken}, strict=False)
+    return taken

@@ -1,0 +1,149 @@
+"""The one loop: ask, evaluate, score, tell, remember."""
+
+from collections.abc import Iterator
+from concurrent.futures import Future
+from dataclasses import replace
+
+import numpy as np
+
+from nas.evaluators.base import Evaluator, reason
+from nas.journal import Journal
+from nas.objective import Objective
+from nas.strategies.base import Strategy
+from nas.trial import Report, Trial
+
+
+class SearchError(RuntimeError):
+    """A search that cannot go on; the message says why and what to change."""
+
+
+def search(
+    strategy: Strategy, evaluator: Evaluator, objective: Objective, journal: Journal, *, trials: int, seed: int = 0
+) -> Iterator[Trial]:
+    """Run a search and yield every finished trial in order, those of an earlier process first.
+
+    `trials` counts evaluations; architectures that are rejected before training come on top. With k slots, trial n
+    is asked when trial n - k is told, so what is found depends on (seed, k) and never on timing. Ends early when the
+    strategy has nothing left to propose. Raises SearchError when nearly everything is rejected.
+    """
+    loop = _Loop(strategy, evaluator, objective, journal, seed)
+    yield from loop.earlier(trials)
+    while not loop.finished(trials):
+        yield loop.step(trials)
+
+
+class _Loop:
+    """The state of a running search. `history` holds all trials by number; those from `told` on are running."""
+
+    def __init__(self, strategy: Strategy, evaluator: Evaluator, objective: Objective, journal: Journal, seed: int) -> None:
+        self.strategy, self.evaluator, self.objective, self.journal, self.seed = strategy, evaluator, objective, journal, seed
+        resumed = journal.resume()
+        self.history = resumed.trials
+        self.told = sum(trial.report is not None for trial in self.history)
+        self.evaluated = sum(not trial.rejected for trial in self.history[: self.told])
+        self.exhausted = False
+        self.futures: dict[int, Future[Report]] = {}
+        self.rejected: set[int] = set()
+        self.first_of: dict[str, int] = {}
+        for trial in self.history[: self.told]:
+            self._index(trial)
+        if any(resumed.state.values()):
+            strategy.load_state_dict(resumed.state["strategy"])
+            evaluator.load_state_dict(resumed.state["evaluator"])
+
+    def earlier(self, trials: int) -> Iterator[Trial]:
+        """The trials of an earlier process that a search with this budget would have made."""
+        evaluated = 0
+        for trial in self.history[: self.told]:
+            if evaluated >= trials:
+                return
+            evaluated += not trial.rejected
+            yield trial
+
+    def finished(self, trials: int) -> bool:
+        """Ask until every slot is taken; whether the budget is used up or nothing is left to evaluate."""
+        while len(self.history) - self.told < self.evaluator.slots and not self.exhausted:
+            number = len(self.history)
+            proposal = self.strategy.ask(self.history, np.random.default_rng([self.seed, number]))
+            if proposal is None:
+                self.exhausted = True
+            else:
+                self.history.append(Trial(number, proposal))
+        self._stop_if_nothing_fits(trials)
+        return self.evaluated >= trials or self.told == len(self.history)
+
+    def step(self, trials: int) -> Trial:
+        """Finish the oldest running trial and make it part of the memory."""
+        self._start(trials)
+        report = self.futures.pop(self.told).result()
+        trial = self._scored(self.history[self.told], report)
+        self.history[self.told] = trial
+        self.told += 1
+        self.evaluated += not trial.rejected
+        self._index(trial)
+        self.strategy.tell(trial)
+        self.journal.append(trial)
+        last = self.evaluated >= trials or (self.exhausted and self.told == len(self.history))
+        if last or self.told % self.evaluator.commit_every == 0:
+            state = {"strategy": self.strategy.state_dict(), "evaluator": self.evaluator.state_dict()}
+            self.journal.commit(self.history[self.told :], state)
+        return trial
+
+    def _start(self, trials: int) -> None:
+        """Start the running trials that the budget has room for, in order."""
+        room = trials - self.evaluated
+        for trial in self.history[self.told :]:
+            if trial.number not in self.futures:
+                known = self._known(trial)
+                if known is None and room <= 0:
+                    return
+                self.futures[trial.number] = _done(known) if known is not None else self.evaluator.submit(trial)
+                if known is not None and self.objective.broken(known.metrics):
+                    self.rejected.add(trial.number)
+            room -= trial.number not in self.rejected
+
+    def _known(self, trial: Trial) -> Report | None:
+        """A report that needs no evaluation: it cannot be built, breaks a constraint, or was evaluated before.
+
+        Looks only at trials that were told when this one was asked, so a resumed search decides the same.
+        """
+        try:
+            identity = self.evaluator.identity(trial.proposal)
+            twin = self.first_of.get(identity) if identity is not None else None
+            if twin is not None and twin <= trial.number - self.evaluator.slots:
+                earlier = self.history[twin].report
+                return replace(earlier, seconds=0.0, reused=twin) if earlier is not None else None
+            metrics = self.evaluator.inspect(trial.proposal)
+        except Exception as error:  # noqa: BLE001 - building a candidate may raise anything, and the search must go on
+            return Report(error=reason(error))
+        broken = self.objective.broken(metrics)
+        return Report(metrics, error="; ".join(broken)) if broken else None
+
+    def _scored(self, trial: Trial, report: Report) -> Trial:
+        if report.error is not None:
+            return replace(trial, report=report, score=self.objective.reject(report.metrics))
+        try:
+            return replace(trial, report=report, score=self.objective.score(report.metrics))
+        except ValueError as error:
+            return replace(trial, report=replace(report, error=str(error)))
+
+    def _index(self, trial: Trial) -> None:
+        if trial.report is not None and trial.report.error is None:
+            identity = self.evaluator.identity(trial.proposal)
+            if identity is not None and trial.report.reused is None:
+                self.first_of.setdefault(identity, trial.number)
+
+    def _stop_if_nothing_fits(self, trials: int) -> None:
+        rejected = self.told - self.evaluated
+        if rejected >= 100 + 20 * trials:
+            reasons = self.history[self.told - 1].report
+            raise SearchError(
+                f"{rejected} of {self.told} architectures break a constraint before training "
+                f"(the last: {reasons.error if reasons else ''}): loosen objective.constraints or make the space smaller"
+            )
+
+
+def _done(report: Report) -> "Future[Report]":
+    future: Future[Report] = Future()
+    future.set_result(report)
+    return future

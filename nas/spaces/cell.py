@@ -1,0 +1,194 @@
+"""The cell space of NAS-Bench-201: four nodes, six edges, five operations, the same cell stacked in every place.
+
+Dong and Yang 2020, NAS-Bench-201: Extending the scope of reproducible neural architecture search. With channels 16, cells 5 and
+stages 3 on 32 x 32 images it is the published network; smaller settings keep its shape.
+"""
+
+from collections.abc import Mapping
+from functools import lru_cache, partial
+from itertools import permutations
+from typing import Any, final
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from nas.spaces.base import Options, Picker, SearchSpace
+from nas.tasks.base import Task
+
+NODES = 4
+EDGES = tuple((source, target) for target in range(1, NODES) for source in range(target))
+OPERATIONS = ("none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3", "avg_pool_3x3")
+
+Value = tuple[Any, ...]
+"""What a node holds, as a sorted multiset of terms: the cell's input, a pooled value, or a convolution by its edge."""
+
+
+@final
+class Cell(SearchSpace):
+    """Stacked cells whose six edges are searched: 15,625 cells, 5,260 different functions."""
+
+    channels: int = Field(16, ge=1)
+    """Width of the first stage; every later stage is twice as wide."""
+    cells: int = Field(5, ge=1)
+    """Cells per stage."""
+    stages: int = Field(3, ge=1)
+    """Stages; a residual block with stride 2 stands between two."""
+
+    def define(self, pick: Picker, task: Task) -> nn.Module:
+        """Stem, stages of cells with reductions between them, and the task's head. Wants images (channels, height, width)."""
+        width, inputs = self.channels, image_channels(task, "cell")
+        layers: list[nn.Module] = [nn.Conv2d(inputs, width, 3, padding=1, bias=False), nn.BatchNorm2d(width)]
+        for stage in range(self.stages):
+            if stage:
+                layers.append(Reduction(width))
+                width *= 2
+            layers += [CellBlock(pick, width) for _ in range(self.cells)]
+        return nn.Sequential(*layers, nn.BatchNorm2d(width), nn.ReLU(), task.head(width))
+
+    def canonical(self, architecture: Mapping[str, str], task: Task) -> str:
+        """Return the sound form of the cell; see `canonical_form`."""
+        return canonical_form(tuple(architecture[f"edge_{source}_{target}"] for source, target in EDGES))
+
+
+def image_channels(task: Task, space: str) -> int:
+    """Return the input channels of an image task. Raises ValueError for other tasks, naming the space that refuses."""
+    if len(task.input_shape) != 3:
+        raise ValueError(f"space {space!r} wants images (channels, height, width), the task gives {task.input_shape}: choose another space")
+    return task.input_shape[0]
+
+
+@final
+class CellBlock(nn.Module):
+    """One cell. Edges that carry nothing, or that lead nowhere, are not kept: they cannot change the function."""
+
+    def __init__(self, pick: Picker, channels: int) -> None:
+        super().__init__()
+        made = {edge: pick(f"edge_{edge[0]}_{edge[1]}", _operations(channels)) for edge in EDGES}
+        live = live_edges({edge for edge, module in made.items() if not isinstance(module, Zero)})
+        self.edges = nn.ModuleDict({f"{source}_{target}": made[source, target] for source, target in live})
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Features (batch, channels, height, width) to features of the same shape."""
+        nodes: dict[int, Tensor] = {0: features}
+        for name, module in self.edges.items():
+            source, target = int(name[0]), int(name[2])
+            term = module(nodes[source])
+            nodes[target] = nodes[target] + term if target in nodes else term
+        return nodes[NODES - 1] if self.edges else torch.zeros_like(features)
+
+
+def live_edges(edges: set[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Return the edges that lie on a path from the first node to the last, in the order they are computed."""
+    fed, used = {0}, {NODES - 1}
+    for source, target in EDGES:
+        if (source, target) in edges and source in fed:
+            fed.add(target)
+    for source, target in reversed(EDGES):
+        if (source, target) in edges and target in used:
+            used.add(source)
+    return [(source, target) for source, target in EDGES if (source, target) in edges and source in fed and target in used]
+
+
+def _operations(channels: int) -> Options:
+    return {
+        "none": Zero,
+        "skip_connect": nn.Identity,
+        "nor_conv_1x1": partial(_relu_conv_norm, channels, channels, 1),
+        "nor_conv_3x3": partial(_relu_conv_norm, channels, channels, 3),
+        "avg_pool_3x3": partial(nn.AvgPool2d, 3, stride=1, padding=1, count_include_pad=False),
+    }
+
+
+def _relu_conv_norm(inputs: int, outputs: int, kernel: int, stride: int = 1) -> nn.Module:
+    convolution = nn.Conv2d(inputs, outputs, kernel, stride, padding=kernel // 2, bias=False)
+    return nn.Sequential(nn.ReLU(), convolution, nn.BatchNorm2d(outputs))
+
+
+@final
+class Zero(nn.Module):
+    """The operation `none`."""
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Zeros of the shape of the features."""
+        return torch.zeros_like(features)
+
+
+@final
+class Reduction(nn.Module):
+    """The residual block between stages: half the height and width (rounded up), twice the channels."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.first = _relu_conv_norm(channels, 2 * channels, 3, stride=2)
+        self.second = _relu_conv_norm(2 * channels, 2 * channels, 3)
+        pool = nn.AvgPool2d(2, stride=2, ceil_mode=True, count_include_pad=False)
+        self.shortcut = nn.Sequential(pool, nn.Conv2d(channels, 2 * channels, 1, bias=False))
+
+    def forward(self, features: Tensor) -> Tensor:
+        """(batch, channels, height, width) to (batch, 2 channels, height / 2, width / 2)."""
+        outputs: Tensor = self.shortcut(features) + self.second(self.first(features))
+        return outputs
+
+
+@lru_cache(maxsize=65536)
+def canonical_form(operations: tuple[str, ...]) -> str:
+    """Return a text that two cells share exactly when they compute the same function of their input and weights.
+
+    A node's value is the multiset of what is added into it. `none`, and any operation on a node that holds nothing, adds
+    nothing; a skip adds the terms of its source; equal pooled values are one term; every convolution has weights of its own
+    and is a term by itself. Convolutions that the output does not depend on are dropped, and those left are numbered in the
+    order that gives the smallest text, since which edge a convolution sits on is only a name.
+    """
+    kinds = dict(zip(EDGES, operations, strict=True))
+    values = _node_values(kinds)
+    output = values[NODES - 1]
+    instances = sorted(_instances(output, values))
+    texts = []
+    for order in permutations(range(len(instances))):
+        labels = dict(zip(instances, order, strict=True))
+        definitions = sorted((labels[edge], f"{kinds[edge]}({_text(values[edge[0]], labels)})") for edge in instances)
+        texts.append(";".join(f"{label}={text}" for label, text in definitions) + ">" + _text(output, labels))
+    return min(texts)
+
+
+def _node_values(kinds: Mapping[tuple[int, int], str]) -> list[Value]:
+    values: list[Value] = [("x",)]
+    for target in range(1, NODES):
+        terms: list[Any] = []
+        for source in range(target):
+            kind, value = kinds[source, target], values[source]
+            if kind == "none" or not value:
+                continue
+            if kind == "skip_connect":
+                terms += value
+            elif kind == "avg_pool_3x3":
+                terms.append(("pool", value))
+            else:
+                terms.append((source, target))
+        values.append(tuple(sorted(terms, key=repr)))
+    return values
+
+
+def _instances(value: Value, values: list[Value]) -> set[tuple[int, int]]:
+    found: set[tuple[int, int]] = set()
+    for term in value:
+        if term == "x":
+            continue
+        if term[0] == "pool":
+            found |= _instances(term[1], values)
+        else:
+            found |= {term} | _instances(values[term[0]], values)
+    return found
+
+
+def _text(value: Value, labels: Mapping[tuple[int, int], int]) -> str:
+    words = []
+    for term in value:
+        if term == "x":
+            words.append("x")
+        elif term[0] == "pool":
+            words.append(f"pool({_text(term[1], labels)})")
+        else:
+            words.append(str(labels[term]))
+    return "+".join(sorted(words))

@@ -1,0 +1,20 @@
+"""Random search: every option uniformly and independently.
+
+Li and Talwalkar 2019, Random search and reproducibility for neural architecture search. The baseline every other strategy is compared with.
+"""
+
+from typing import final
+
+import numpy as np
+
+from nas.strategies.base import Strategy
+from nas.trial import History, Proposal
+
+
+@final
+class Random(Strategy):
+    """Random search."""
+
+    def ask(self, history: History, rng: np.random.Generator) -> Proposal:
+        """Propose an architecture that does not depend on the history."""
+        return Proposal(self.choices.sample(rng))

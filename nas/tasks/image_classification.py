@@ -1,0 +1,117 @@
+"""Image classification: one class per image; cross-entropy, with accuracy, precision, recall and F1 as metrics."""
+
+from collections.abc import Mapping
+from typing import Any, ClassVar, Self, final
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torchmetrics.functional.classification import (
+    multiclass_accuracy,
+    multiclass_f1_score,
+    multiclass_precision,
+    multiclass_recall,
+)
+
+from nas.data.dataset import Description
+from nas.tasks.base import Task
+
+_PER_CLASS = {"precision": multiclass_precision, "recall": multiclass_recall, "f1": multiclass_f1_score}
+
+
+@final
+class ImageClassification(Task):
+    """One of K classes for an image of height x width x channels."""
+
+    metric_names: ClassVar[tuple[str, ...]] = ("accuracy", "precision", "recall", "f1", "loss")
+    output_names: ClassVar[tuple[str, ...]] = ("logits", "probabilities")
+
+    def bind(self, description: Description) -> Self:
+        """Tell the task which data it is about; raises ValueError when they were prepared for another task."""
+        if description.task != "image_classification":
+            raise ValueError(f"the data were prepared for {description.task!r}: prepare them for 'image_classification'")
+        return super().bind(description)
+
+    @property
+    def classes(self) -> list[str]:
+        """Names of the classes; a target is an index into it."""
+        return self.description.classes
+
+    @property
+    def input_shape(self) -> tuple[int, int, int]:
+        """(channels, height, width)."""
+        height, width, channels = self.description.input_shape
+        return channels, height, width
+
+    def head(self, channels: int) -> nn.Module:
+        """Global average pooling and a linear layer: (batch, channels, height, width) to logits (batch, classes)."""
+        return nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(channels, len(self.classes)))
+
+    def prepare(self) -> nn.Module:
+        """Stored images (batch, height, width, channels) to normalised floats (batch, channels, height, width)."""
+        return Normalise(self.description.mean, self.description.std)
+
+    def loss(self, outputs: Tensor, targets: Tensor, smoothing: float) -> Tensor:
+        """Cross-entropy; `smoothing` is the share of the target spread over all classes (Szegedy et al. 2016, section 7)."""
+        return F.cross_entropy(outputs, targets, label_smoothing=smoothing)
+
+    def metrics(self, outputs: Tensor, targets: Tensor) -> dict[str, float]:
+        """Accuracy over images, the mean over classes of precision, recall and F1, and cross-entropy."""
+        count = len(self.classes)
+        values = {"accuracy": float(multiclass_accuracy(outputs, targets, count, average="micro"))}
+        values |= {name: float(metric(outputs, targets, count, average="macro")) for name, metric in _PER_CLASS.items()}
+        return values | {"loss": float(F.cross_entropy(outputs, targets))}
+
+    def details(self, outputs: Tensor, targets: Tensor) -> Mapping[str, Any]:
+        """Precision, recall and F1 of every class."""
+        count = len(self.classes)
+        columns = {name: metric(outputs, targets, count, average="none").tolist() for name, metric in _PER_CLASS.items()}
+        rows = [{name: values[index] for name, values in columns.items()} for index in range(count)]
+        return {"per_class": dict(zip(self.classes, rows, strict=True))}
+
+    def predictions(self, outputs: Tensor, targets: Tensor) -> list[tuple[str, str]]:
+        """(actual class, predicted class) of every image."""
+        pairs = zip(targets.tolist(), outputs.argmax(dim=1).tolist(), strict=True)
+        return [(self.classes[actual], self.classes[predicted]) for actual, predicted in pairs]
+
+    def deployable(self, network: nn.Module) -> nn.Module:
+        """Stored images in, (logits, probabilities) out, each (batch, classes)."""
+        return Deployable(self.prepare(), network)
+
+    def example(self, batch: int) -> Tensor:
+        """Black images as they are stored: (batch, height, width, channels)."""
+        dtype = torch.uint8 if self.description.input_dtype == "uint8" else torch.float32
+        return torch.zeros(batch, *self.description.input_shape, dtype=dtype)
+
+
+@final
+class Normalise(nn.Module):
+    """(x - mean) / std per channel, as one multiplication and one addition; channels move before height and width."""
+
+    def __init__(self, mean: list[float], std: list[float]) -> None:
+        super().__init__()
+        scale = 1.0 / torch.tensor(std, dtype=torch.float64)
+        shift = -torch.tensor(mean, dtype=torch.float64) * scale
+        self.register_buffer("channel_scale", scale.float(), persistent=False)
+        self.register_buffer("channel_shift", shift.float(), persistent=False)
+        self.channel_scale: Tensor
+        self.channel_shift: Tensor
+
+    def forward(self, images: Tensor) -> Tensor:
+        """(batch, height, width, channels) of any dtype to float32 (batch, channels, height, width)."""
+        return (images.float() * self.channel_scale + self.channel_shift).permute(0, 3, 1, 2)
+
+
+@final
+class Deployable(nn.Module):
+    """Preprocessing, network and softmax in one module."""
+
+    def __init__(self, prepare: nn.Module, network: nn.Module) -> None:
+        super().__init__()
+        self.prepare = prepare
+        self.network = network
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Stored images to (logits, probabilities)."""
+        logits: Tensor = self.network(self.prepare(images))
+        return logits, logits.softmax(dim=1)

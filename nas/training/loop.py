@@ -1,0 +1,158 @@
+"""The training loop. Every step is a function of (seed, step), so a run that continues from a checkpoint is the run itself."""
+
+import copy
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, final
+
+import numpy as np
+import torch
+from torch import Generator, Tensor, nn
+
+from nas.tasks.base import Task
+from nas.training.augment import augment
+from nas.training.limits import Guard
+from nas.training.recipe import Recipe
+
+_CHECK_EVERY = 10
+_EVALUATION_BATCH = 512
+
+
+@dataclass(frozen=True, slots=True)
+class Examples:
+    """Stored inputs (examples, …) and targets (examples, …) of a split, resident on one device."""
+
+    inputs: Tensor
+    targets: Tensor
+
+    def __len__(self) -> int:
+        return len(self.inputs)
+
+
+def load_examples(pairs: list[tuple[Any, Any]], device: torch.device) -> Examples:
+    """Copy arrays, memory-mapped or not, to a device, one after the other."""
+    inputs = torch.cat([torch.from_numpy(np.array(inputs)) for inputs, _ in pairs])
+    targets = torch.cat([torch.from_numpy(np.array(targets)) for _, targets in pairs])
+    return Examples(inputs.to(device), targets.to(device))
+
+
+def stream_seed(*parts: int) -> int:
+    """Return a seed of 63 bits for one purpose; streams of different parts are independent."""
+    return int(np.random.SeedSequence(parts).generate_state(1, np.uint64)[0] >> np.uint64(1))
+
+
+@final
+class Training:
+    """A network in training; its state is all that a checkpoint must hold.
+
+    `total` is the length of the schedule in steps. The network is on `device` in channels-last order.
+    """
+
+    def __init__(self, network: nn.Module, task: Task, recipe: Recipe, *, total: int, seed: int, device: torch.device) -> None:
+        self.network = network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.task, self.recipe, self.total, self.seed, self.device = task, recipe, total, seed, device
+        self.prepare = task.prepare().to(device)
+        self.optimizer = recipe.make_optimizer(self.network)
+        self.average = _Average(self.network, recipe.ema) if recipe.ema else None
+        self.step = 0
+
+    def advance(self, examples: Examples, until: int, guard: Guard) -> float:
+        """Train until `until` steps are done in all and return the mean loss of the last ones.
+
+        Raises LimitError when the guard does.
+        """
+        self.network.train()
+        generator = Generator(self.device)
+        order, current, losses = torch.empty(0), -1, []
+        batch = min(self.recipe.batch_size, len(examples))
+        per_epoch = len(examples) // batch
+        with torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else []):
+            while self.step < until:
+                epoch, position = divmod(self.step, per_epoch)
+                if epoch != current:
+                    generator.manual_seed(stream_seed(self.seed, 0, epoch))
+                    order, current = torch.randperm(len(examples), generator=generator, device=self.device), epoch
+                indices = order[position * batch : (position + 1) * batch]
+                generator.manual_seed(stream_seed(self.seed, 1, self.step))
+                torch.manual_seed(stream_seed(self.seed, 2, self.step))
+                images = augment(examples.inputs[indices], self.recipe.augmentation, generator)
+                losses.append(self._update(images, examples.targets[indices]))
+                self.step += 1
+                if self.step % _CHECK_EVERY == 0 or self.step == until:
+                    guard.check(self.step, float(losses[-1]))
+        return float(torch.stack(losses[-per_epoch:]).mean()) if losses else float("nan")
+
+    def _update(self, inputs: Tensor, targets: Tensor) -> Tensor:
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.recipe.learning_rate_at(self.step, self.total)
+        with self.recipe.autocast(self.device):
+            outputs = self.network(self.prepare(inputs))
+        loss = self.task.loss(outputs.float(), targets, self.recipe.label_smoothing)
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        if self.recipe.gradient_clip:
+            nn.utils.clip_grad_norm_(self.network.parameters(), self.recipe.gradient_clip)
+        self.optimizer.step()
+        if self.average is not None:
+            self.average.update(self.network, self.step)
+        return loss.detach()
+
+    @property
+    def result(self) -> nn.Module:
+        """The network to evaluate and to ship: the averaged one where the recipe averages."""
+        return self.average.network if self.average is not None else self.network
+
+    def state_dict(self) -> dict[str, Any]:
+        """Weights, average, optimizer and position."""
+        average = self.average.network.state_dict() if self.average is not None else {}
+        return {"step": self.step, "network": self.network.state_dict(), "average": average, "optimizer": self.optimizer.state_dict()}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take up what `state_dict` returned for a network of the same architecture."""
+        self.step = int(state["step"])
+        self.network.load_state_dict(state["network"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        if self.average is not None:
+            self.average.network.load_state_dict(state["average"])
+
+
+@final
+class _Average:
+    """Exponential moving average of weights and statistics (Polyak and Juditsky 1992), faster at the start."""
+
+    def __init__(self, network: nn.Module, decay: float) -> None:
+        self.network = copy.deepcopy(network).requires_grad_(False)
+        self._decay = decay
+
+    @torch.no_grad()
+    def update(self, network: nn.Module, step: int) -> None:
+        """Move the average towards the network; `step` counts from 0."""
+        mine, theirs = self.network.state_dict(), network.state_dict()
+        floats = [name for name, value in theirs.items() if value.is_floating_point()]
+        weight = 1 - min(self._decay, (1 + step) / (10 + step))
+        torch._foreach_lerp_([mine[name] for name in floats], [theirs[name] for name in floats], weight)
+        for name in theirs.keys() - set(floats):
+            mine[name].copy_(theirs[name])
+
+
+@torch.inference_mode()
+def outputs_of(network: nn.Module, examples: Examples, task: Task) -> Tensor:
+    """Return a network's outputs for all examples, in evaluation mode, on the CPU."""
+    prepare = task.prepare().to(examples.inputs.device)
+    mode = network.training
+    network.eval()
+    try:
+        batches = examples.inputs.split(_EVALUATION_BATCH)
+        return torch.cat([network(prepare(batch)).float() for batch in batches]).cpu()
+    finally:
+        network.train(mode)
+
+
+def pick_device(name: str) -> torch.device:
+    """Return the device of a setting; `auto` is the first GPU if there is one. Raises ValueError when it is not there."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = torch.device(name)
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise ValueError(f"device is {name!r} but torch finds no GPU: set it to 'cpu' or 'auto'")
+    return device

@@ -1,0 +1,85 @@
+"""The records of a search: what was proposed, what came of it, and the history they make."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, NamedTuple
+
+from nas.architecture import Architecture
+
+if TYPE_CHECKING:
+    from nas.architecture import Mixture
+
+
+@dataclass(frozen=True, slots=True)
+class Proposal:
+    """What a strategy asks to be evaluated.
+
+    `steps` is the fidelity: optimizer steps the weights will have had in all; None leaves it to the evaluator, 0 only looks.
+    `parent` is the number of the trial whose weights to continue. `mixture` is a soft architecture, for gradient methods.
+    """
+
+    architecture: Architecture
+    steps: int | None = None
+    parent: int | None = None
+    mixture: "Mixture | None" = None
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What came of a proposal: metrics by name, the seconds it took, and the reason when it failed.
+
+    `gradient` is d loss / d mixture when a mixture was proposed. `reused` is the number of the trial
+    whose result was taken over, because it built the same function.
+    """
+
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    seconds: float = 0.0
+    error: str | None = None
+    gradient: "Mixture | None" = None
+    reused: int | None = None
+
+
+class Score(NamedTuple):
+    """How good a trial is; greater is better, and comparison is constraint domination.
+
+    `feasibility` is 0 when every constraint holds, else minus the relative violation in all.
+    `values` holds one number per objective, greater is better; empty when nothing was trained.
+    """
+
+    feasibility: float
+    values: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """One evaluation. While `report` is None it is still running; a failed one has no score."""
+
+    number: int
+    proposal: Proposal
+    report: Report | None = None
+    score: Score | None = None
+
+    @property
+    def architecture(self) -> Architecture:
+        """The architecture that was proposed."""
+        return self.proposal.architecture
+
+    @property
+    def rejected(self) -> bool:
+        """Whether it was turned down before training because it breaks a constraint."""
+        return self.score is not None and not self.score.values
+
+    @property
+    def status(self) -> str:
+        """`running`, `failed`, `rejected`, `infeasible` or `done`."""
+        if self.report is None:
+            return "running"
+        if self.score is None:
+            return "failed"
+        if self.rejected:
+            return "rejected"
+        return "done" if self.score.feasibility == 0 else "infeasible"
+
+
+History = Sequence[Trial]
+"""Trials by number; the last ones may still be running."""

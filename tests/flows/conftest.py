@@ -1,0 +1,57 @@
+"""A fake project per test, and one real Prefect server for the whole session."""
+
+import contextlib
+import os
+import socket
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+from fake_project import Project, make_project, until
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Iterator[Project]:
+    """A project of its own; what a failed test leaves running is ended."""
+    made = make_project(tmp_path)
+    yield made
+    for process in made.processes():
+        with contextlib.suppress(psutil.Error):
+            process.kill()
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The API address of a Prefect server that lives as long as the session."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    home = tmp_path_factory.mktemp("prefect")
+    environment = {**os.environ, "PREFECT_HOME": str(home), "PREFECT_SERVER_ANALYTICS_ENABLED": "false", "DO_NOT_TRACK": "1"}
+    command = [sys.executable, "-m", "uvicorn", "--factory", "prefect.server.api.server:create_app", "--port", str(port)]
+    with (home / "log").open("wb") as log:
+        process = subprocess.Popen([*command, "--log-level", "error"], env=environment, stdout=log, stderr=log)
+    url = f"http://127.0.0.1:{port}/api"
+    try:
+        until(lambda: _answers(url), 120)
+        yield url
+    finally:
+        process.terminate()
+        process.wait(10)
+
+
+def _answers(url: str) -> bool:
+    with contextlib.suppress(urllib.error.URLError, ConnectionError), urllib.request.urlopen(f"{url}/health") as answer:
+        return bool(answer.status == 200)
+    return False
+
+
+@pytest.fixture
+def served(project: Project, server: str) -> Project:
+    """The project with PREFECT_API_URL set to the running server."""
+    return Project(project.root, {**project.environment, "PREFECT_API_URL": server, "PREFECT_SERVER_ANALYTICS_ENABLED": "false"})

@@ -1,0 +1,149 @@
+"""Sessions: outcomes, messages, the lock, and that no process outlives what started it."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+from fake_project import Project, until
+
+from flows import printing, processes, tracking
+from flows.tracking import Outcome
+
+
+@pytest.fixture(autouse=True)
+def environment(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> None:
+    for name in [name for name in os.environ if name.startswith(("PREFECT", "NASFLOW", "DVC"))]:
+        monkeypatch.delenv(name)
+
+
+def test_outcomes_lines_and_order(project: Project, capsys: pytest.CaptureFixture[str]) -> None:
+    assert tracking.stages(project.root) == ["prepare", "search", "train", "export"]
+    lines: list[str] = []
+    with tracking.session(project.root) as session:
+        assert session.reproduce("prepare", on_line=lines.append).outcome is Outcome.RAN
+        assert lines == ["prepare starts"]
+        assert session.reproduce("prepare").outcome is Outcome.CACHED
+        project.write(prepare={"steps": 1})
+        assert session.reproduce("prepare").outcome is Outcome.RAN
+        project.write()
+        assert session.reproduce("prepare").outcome is Outcome.RESTORED
+        assert session.reproduce("prepare", force=True).outcome is Outcome.RAN
+        with tracking.session(project.root) as inner:
+            assert inner is session
+    assert capsys.readouterr().out.count("prepare starts") == 3
+    assert set(tracking.status(project.root)) == {"search", "train", "export"}
+
+
+def test_failures_say_why_and_leave_the_session_usable(project: Project) -> None:
+    project.write(prepare={"wrong": True})
+    with tracking.session(project.root) as session:
+        with pytest.raises(tracking.StageError) as caught:
+            session.reproduce("prepare")
+        assert str(caught.value) == "ValueError: prepare.wrong: true is refused"
+        with pytest.raises(tracking.TrackingError, match=r"results/train/value.txt|results.train"):
+            session.reproduce("export")
+        project.write()
+        assert session.reproduce("prepare").outcome is Outcome.RAN
+
+
+def test_an_exception_ends_every_process(project: Project) -> None:
+    project.write(prepare={"steps": 300})
+
+    def refuse(line: str) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt), tracking.session(project.root) as session:
+        session.reproduce("prepare", on_line=refuse)
+    assert [process.pid for process in project.processes() if process.pid != os.getpid()] == []
+    with tracking.session(project.root):
+        pass
+
+
+def test_a_killed_keeper_takes_dvc_and_the_stage_with_it(project: Project) -> None:
+    project.write(prepare={"steps": 300})
+    keepers: list[int] = []
+
+    def kill(line: str) -> None:
+        if not keepers:
+            keepers.extend(process.pid for process in psutil.Process().children() if "flows.keeper" in process.cmdline())
+            os.kill(keepers[0], signal.SIGKILL)
+
+    with tracking.session(project.root) as session, pytest.raises(tracking.TrackingError, match="ended unexpectedly"):
+        session.reproduce("prepare", on_line=kill)
+    until(lambda: not project.processes(), 5)
+
+
+def test_another_dvc_is_waited_for_by_name(project: Project) -> None:
+    project.write(prepare={"steps": 300})
+    other = subprocess.Popen([sys.executable, "-m", "dvc", "repro", "-q"], cwd=project.root, env=project.environment)
+    try:
+        until(lambda: project.journal("prepare"))
+        with tracking.session(project.root) as session, pytest.raises(tracking.BusyError, match=rf"(?s)busy.*PID {other.pid}"):
+            session.reproduce("prepare")
+        with pytest.raises(tracking.BusyError, match="busy"):
+            tracking.status(project.root)
+    finally:
+        other.kill()
+        other.wait()
+    until(lambda: not project.processes(), 5)  # killed DVC: the stage noticed by itself
+
+
+def test_lock_names_its_holder_and_waits_when_asked(tmp_path: Path) -> None:
+    body = "with tracking.lock(pathlib.Path('.')):\n print('held', flush=True); time.sleep(1)"
+    program = f"import time, pathlib; from flows import tracking\n{body}"
+    with subprocess.Popen([sys.executable, "-c", program, "here"], cwd=tmp_path, stdout=subprocess.PIPE, text=True) as holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == "held\n"
+        with (
+            pytest.raises(tracking.BusyError, match=rf"`-c here` \(process {holder.pid}\) works on .* since .*`kill {holder.pid}`"),
+            tracking.lock(tmp_path),
+        ):
+            pass
+        start = time.monotonic()
+        with tracking.lock(tmp_path, wait_seconds=20):
+            assert time.monotonic() - start > 0.3
+
+
+def test_stages_in_a_circle(tmp_path: Path) -> None:
+    (tmp_path / "dvc.yaml").write_text("stages:\n  a: {cmd: x, deps: [d/b], outs: [a]}\n  b: {cmd: x, deps: [a], outs: [d]}\n")
+    with pytest.raises(ValueError, match=r"in a circle: . -> . -> ."):
+        tracking.stages(tmp_path)
+
+
+def test_printed_text_becomes_plain_lines(capsys: pytest.CaptureFixture[str]) -> None:
+    lines: list[str] = []
+    printed = printing.Printed(lines.append)
+    text = "\x1b[31mred\x1b[0m\r\n10 %\r20 %\n\x1b[2Kdrawn\nTraceback:\n  frame\nx.FooError: é\n  more\n\n"
+    for byte in text.encode():
+        printed.feed(bytes([byte]))
+    printed.feed(b"end")
+    printed.end()
+    assert lines == ["red", "Traceback:", "  frame", "x.FooError: é", "  more", "", "end"]
+    assert printed.last_error() == "x.FooError: é\n  more\nend"
+    assert capsys.readouterr().out == text + "end"
+
+
+@pytest.mark.parametrize("shell", ["{0}", "{0}; true"])
+def test_a_process_dies_with_its_parent_even_behind_a_shell(tmp_path: Path, shell: str) -> None:
+    (tmp_path / "child.py").write_text(
+        "from flows import processes\nprocesses.die_with_parent()\nprint('up', flush=True)\nimport time\ntime.sleep(60)\n"
+    )
+    parent = (
+        "import os, subprocess, sys\nos.environ['NASFLOW_PARENT'] = str(os.getpid())\n"
+        f"subprocess.run({shell.format(sys.executable + ' child.py')!r}, shell=True)\n"
+    )
+    with subprocess.Popen([sys.executable, "-c", parent], cwd=tmp_path, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "up\n"
+        process.kill()
+    until(lambda: not Project(tmp_path, {}).processes(), 5)
+
+
+def test_with_parent_runs_the_command(tmp_path: Path) -> None:
+    done = subprocess.run(processes.with_parent([sys.executable, "-c", "print(1)"]), capture_output=True, text=True, check=True)
+    assert done.stdout == "1\n"
