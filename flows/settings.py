@@ -6,12 +6,22 @@ A wrong key is answered with the nearest one, a wrong value with its path, the v
 import difflib
 import json
 import typing
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, PlainValidator, ValidationError, WithJsonSchema
-from pydantic_core import PydanticCustomError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    PlainValidator,
+    ValidationError,
+    WithJsonSchema,
+    model_validator,
+)
+from pydantic_core import ErrorDetails, PydanticCustomError
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
@@ -71,6 +81,12 @@ def _component(room: str) -> tuple[Any, ...]:
     return PlainValidator(_Component(room).validate), PlainSerializer(describe, return_type=dict[str, Any]), placeholder
 
 
+def _once(seeds: list[int]) -> list[int]:
+    if len(set(seeds)) != len(seeds):
+        raise ValueError("give each once, since equal seeds give equal weights")
+    return seeds
+
+
 class Prepare(BaseModel):
     """From your files to one prepared dataset."""
 
@@ -112,7 +128,7 @@ class Train(BaseModel):
 
     model_config = _STRICT
 
-    seeds: Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)] = [0, 1, 2]
+    seeds: Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1), AfterValidator(_once)] = [0, 1, 2]
     """One training each; their spread is reported, the best on `confirm` ships."""
     workers: int = Field(1, ge=1)
     """Trainings side by side, each with one thread; does not change the result."""
@@ -146,6 +162,17 @@ class Settings(BaseModel):
     search: Search
     train: Train = Train()
     export: Export = Export()
+
+    @model_validator(mode="after")
+    def _metrics_exist(self) -> Self:
+        known = self.search.evaluator.metric_names(self.prepare.task.metric_names)
+        objective = self.search.objective
+        wrong = [("metrics", name) for name in objective.names[: len(objective.metrics)] if name not in known]
+        wrong += [("constraints", name) for name in objective.constraints if name not in known]
+        lines = [f"search.objective.{key}: no metric is named {name!r}; {_near(name, known)}" for key, name in wrong]
+        if lines:
+            raise PydanticCustomError("component_settings", "", {"lines": lines})
+        return self
 
 
 def read(root: Path, overrides: Sequence[str] = ()) -> Settings:
@@ -192,22 +219,34 @@ def _override(document: Any, override: str) -> None:
         raise SettingsError(f"--set {override!r}: the value is not valid YAML") from error
 
 
-def _lines(error: ValidationError, model: type[BaseModel]) -> Iterator[str] | list[str]:
+def _lines(error: ValidationError, model: type[BaseModel]) -> list[str]:
     """One line per mistake: path, value, rule."""
+    problems = error.errors()
     lines: list[str] = []
-    for problem in error.errors():
-        path = ".".join(str(part) for part in problem["loc"])
-        if problem["type"] == "component_settings":
-            lines += [f"{path}.{line}" for line in problem["ctx"]["lines"]]
-        elif problem["type"] == "extra_forbidden":
-            keys = list(_model_at(model, problem["loc"][:-1]).model_fields)
-            lines.append(f"{path} is not a setting: {_near(str(problem['loc'][-1]), keys)}")
-        elif problem["type"] == "missing":
-            lines.append(f"{path} is missing: add it")
-        else:
-            value = json.dumps(problem["input"], default=str)
-            lines.append(f"{path} is {value}: {problem['msg'].removeprefix('Value error, ').removeprefix('Input ')}")
+    for problem in problems:
+        # A list is also called too short when its items were refused, which says nothing new.
+        if problem["type"] != "too_short" or not any(_inside(other["loc"], problem["loc"]) for other in problems):
+            lines += _sentences(problem, model)
     return lines
+
+
+def _inside(path: tuple[int | str, ...], outer: tuple[int | str, ...]) -> bool:
+    return len(path) > len(outer) and path[: len(outer)] == outer
+
+
+def _sentences(problem: ErrorDetails, model: type[BaseModel]) -> list[str]:
+    path, kind, context = ".".join(str(part) for part in problem["loc"]), problem["type"], problem.get("ctx", {})
+    if kind == "component_settings":
+        return [f"{path}.{line}" if path else line for line in context["lines"]]
+    if kind == "extra_forbidden":
+        keys = list(_model_at(model, problem["loc"][:-1]).model_fields)
+        return [f"{path} is not a setting: {_near(str(problem['loc'][-1]), keys)}"]
+    if kind == "missing":
+        return [f"{path} is missing: add it"]
+    rule = problem["msg"].removeprefix("Value error, ").removeprefix("Input ")
+    if kind == "too_short":
+        rule = f"give at least {context['min_length']}"
+    return [f"{path or 'the file'} is {json.dumps(problem['input'], default=str)}: {rule}"]
 
 
 def _near(name: str, known: Sequence[str]) -> str:
@@ -237,7 +276,9 @@ def schema() -> dict[str, Any]:
             return node
         if "$room" in node:
             rest = {key: value for key, value in node.items() if key != "$room"}
-            return {**rest, "oneOf": [_entry(node["$room"], name, definitions) for name in load.names(node["$room"])]}
+            entries = [_entry(node["$room"], name, definitions) for name in load.names(node["$room"])]
+            bare = [entry["properties"]["name"]["const"] for entry in entries if entry["required"] == ["name"]]
+            return {**rest, "oneOf": [{"enum": bare}, *entries]}
         return {key: expand(value) for key, value in node.items()}
 
     for name in list(definitions):

@@ -24,6 +24,10 @@ class Evaluator(BaseModel, ABC):
         """How many evaluations run at once."""
         return 1
 
+    def metric_names(self, task: tuple[str, ...]) -> tuple[str, ...]:
+        """Return the names of the metrics in a report, given those of the task."""
+        return task
+
     @abstractmethod
     def evaluate(self, trial: Trial) -> Report:
         """Evaluate the proposal of a trial. May raise: the search records the reason and goes on."""

@@ -62,6 +62,10 @@ class Scratch(Evaluator):
         self._bench = bench
         return self
 
+    def metric_names(self, task: tuple[str, ...]) -> tuple[str, ...]:
+        """The task's metrics, and what the structure costs."""
+        return (*task, "parameters", "flops")
+
     def inspect(self, proposal: Proposal) -> Mapping[str, float]:
         """Parameters and FLOPs, from a network that is built without memory."""
         form = self.canonical(proposal.architecture)

@@ -10,7 +10,7 @@ from math import gcd
 from typing import Annotated, final
 
 from annotated_types import MinLen
-from pydantic import Field, PositiveInt
+from pydantic import AfterValidator, Field, PositiveInt
 from torch import Tensor, nn
 
 from nas.spaces.base import Options, Picker, SearchSpace
@@ -18,6 +18,12 @@ from nas.spaces.cell import image_channels
 from nas.tasks.base import Task
 
 Numbers = Annotated[tuple[PositiveInt, ...], MinLen(1)]
+
+
+def _odd(kernel: int) -> int:
+    if kernel % 2 == 0:
+        raise ValueError("a kernel must be odd, to keep height and width")
+    return kernel
 
 
 @final
@@ -28,7 +34,7 @@ class Chain(SearchSpace):
     """Widths to choose from, one list per stage; from the second stage on, each halves height and width first."""
     blocks: int = Field(2, ge=1)
     """Blocks per stage at most; all but the first may be skipped."""
-    kernels: Numbers = (3, 5)
+    kernels: tuple[Annotated[PositiveInt, AfterValidator(_odd)], ...] = Field((3, 5), min_length=1)
     """Odd kernel sizes to choose from."""
     expansions: Numbers = (1, 2)
     """Inner widths of a block to choose from, as multiples of the stage's width."""

@@ -95,7 +95,7 @@ def _present(path: Path) -> list[str]:
         raise
     except FileNotFoundError as error:
         raise DataError(f"{path} does not exist; set `path` to an .npz archive") from error
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+    except (OSError, ValueError, EOFError, RuntimeError, zipfile.BadZipFile) as error:
         raise DataError(f"{path} is empty, damaged or not an .npz archive; write it with numpy.savez") from error
 
 
@@ -115,7 +115,7 @@ def _member(archive: np.lib.npyio.NpzFile, path: Path, name: str) -> NDArray[Any
         if "allow_pickle" in str(error):
             raise DataError(f"{name!r} in {path} holds pickled objects, which could run code; save it as numbers or text") from error
         raise DataError(f"{name!r} in {path} is not a NumPy array ({error}); write it with numpy.savez") from error
-    except (OSError, EOFError, MemoryError, zipfile.BadZipFile, zlib.error) as error:
+    except (OSError, EOFError, MemoryError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:  # RuntimeError: encrypted
         raise DataError(f"{name!r} in {path} is damaged ({error}); get or write the archive again") from error
 
 

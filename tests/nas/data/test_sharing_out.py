@@ -132,7 +132,7 @@ def test_a_given_test_set_must_have_every_class_and_leave_three(test: list[int],
 
 
 def test_a_limit_that_is_too_small_names_the_least() -> None:
-    with pytest.raises(DataError, match="limit 5 .* use at least 6"):
+    with pytest.raises(DataError, match=r"limit 5 .* use at least 6"):
         split(labels([50, 50], 0), None, Splits(limit=5), names([50, 50]))
 
 

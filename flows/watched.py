@@ -1,0 +1,48 @@
+"""The user's data as dependencies of prepare: dvc.yaml names what the source reads, so DVC sees it change and can push it.
+
+Which files those are depends on params.yaml, and a template in dvc.yaml cannot say "none" or "two". So the list is written out,
+and `meta.watched` of the stage remembers which of its dependencies are data, to take them away when the source changes.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ruamel.yaml import YAML
+from ruamel.yaml.comments import CommentedSeq
+
+from nas import atomic
+
+STAGE = "prepare"
+
+
+def watch(root: Path, paths: Sequence[str]) -> bool:
+    """Make `paths` the data among the dependencies of prepare in `root`/dvc.yaml; returns whether the file had to change.
+
+    Comments and the order of the file stay. Raises FileNotFoundError without a dvc.yaml, KeyError without the stage.
+    """
+    yaml = YAML()
+    yaml.width = 4096  # or long lines would be folded that nobody edited
+    yaml.indent(mapping=2, sequence=4, offset=2)
+    path = root / "dvc.yaml"
+    document = yaml.load(path.read_text())
+    stage = document["stages"][STAGE]
+    meta = stage.setdefault("meta", {})
+    before = list(meta.get("watched", []))
+    code = [dependency for dependency in stage["deps"] if dependency not in before]
+    wanted = CommentedSeq(name for name in dict.fromkeys(paths) if name not in code)
+    if before == wanted:
+        return False
+    for index in reversed(range(len(stage["deps"]))):
+        if stage["deps"][index] in before:
+            del stage["deps"][index]
+    stage["deps"].extend(wanted)
+    wanted.fa.set_flow_style()
+    meta["watched"] = wanted
+    atomic.write(path, lambda file: yaml.dump(document, file))
+    return True
+
+
+def unwatched(record: Mapping[str, Any], paths: Sequence[str]) -> list[str]:
+    """The `paths` that are not among the dependencies of a record of `lineage.read`: DVC would not notice when they change."""
+    return [path for path in paths if path not in record["deps"]]

@@ -1,0 +1,190 @@
+"""params.yaml: what is accepted, what is refused and in which words, and the schema for editors."""
+
+import contextlib
+import copy
+import json
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from ruamel.yaml import YAML
+
+from flows import settings
+from flows.run_folder import fingerprint
+from nas import load
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture
+def document() -> Any:
+    return YAML(typ="safe").load((ROOT / settings.FILE).read_text())
+
+
+def set_at(document: Any, path: str, value: Any) -> None:
+    *parents, key = path.split(".")
+    for parent in parents:
+        document = document[parent]
+    document[key] = value
+
+
+def test_the_file_in_the_repository_is_valid_and_names_its_schema() -> None:
+    settings.read(ROOT)
+    assert (ROOT / settings.FILE).read_text().startswith(f"# yaml-language-server: $schema={settings.SCHEMA_FILE}\n")
+
+
+def test_every_key_of_the_file_has_a_comment_or_stands_in_a_section_that_has() -> None:
+    bare = [line for line in (ROOT / settings.FILE).read_text().splitlines() if line and line[0] != " " and "#" not in line]
+    assert bare == []
+
+
+def test_the_schema_in_the_repository_is_current(tmp_path: Path) -> None:
+    assert settings.write_schema(tmp_path).read_text() == (ROOT / settings.SCHEMA_FILE).read_text(), "run `nasflow schema`"
+
+
+def test_the_schema_accepts_the_file_and_refuses_what_the_settings_refuse(document: Any) -> None:
+    schema = json.loads((ROOT / settings.SCHEMA_FILE).read_text())
+    jsonschema.Draft202012Validator.check_schema(schema)
+    jsonschema.validate(document, schema)
+    for path, value in [("search.trials", "many"), ("search.typo", 1), ("search.space.name", "nothing"), ("train.recipe.ema", 2)]:
+        broken = copy.deepcopy(document)
+        set_at(broken, path, value)
+        with pytest.raises(jsonschema.ValidationError):
+            jsonschema.validate(broken, schema)
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "words"),
+    [
+        ("serach", {}, ["serach is not a setting", "did you mean 'search'?"]),
+        ("search.trails", 3, ["search.trails is not a setting", "did you mean 'trials'?"]),
+        ("search.trials", "many", ["search.trials", '"many"', "valid integer"]),
+        ("search.trials", 0, ["search.trials is 0", "greater than or equal to 1"]),
+        ("search.strategy.populaton", 3, ["search.strategy.populaton is not a setting", "did you mean 'population'?"]),
+        ("search.strategy.tournament", 99, ["search.strategy", "tournament is 99", "population"]),
+        ("search.strategy.name", "evolutoin", ["search.strategy", "'evolutoin'", "did you mean 'evolution'?"]),
+        ("search.strategy", {"population": 3}, ["search.strategy", "'name'", "evolution", "random"]),
+        ("search.evaluator.recipe.augmentation.shft", 1, ["search.evaluator.recipe.augmentation.shft", "did you mean 'shift'?"]),
+        ("search.space.widths", [[]], ["search.space.widths.0 is []", "at least 1"]),
+        ("search.space.kernels", [4], ["search.space.kernels.0 is 4", "odd"]),
+        ("search.objective.constraints", {"flops": "< 3"}, ["search.objective.constraints.flops", "'<= NUMBER'"]),
+        ("search.objective.metrics", ["acuracy"], ["search.objective.metrics", "'acuracy'", "did you mean 'accuracy'?"]),
+        ("prepare.source", "digit", ["prepare.source", "'digit'", "did you mean 'digits'?"]),
+        ("prepare.splits.fit", 0.9, ["prepare.splits", "add up to 1"]),
+        ("train.seeds", [], ["train.seeds is []", "at least 1"]),
+        ("train.seeds", [1, 1], ["train.seeds", "each once"]),
+        ("train.recipe.ema", 2, ["train.recipe.ema is 2", "less than 1"]),
+        ("export.exporter", "tflite", ["export.exporter", '"tflite"', "'dynamo' or 'torchscript'"]),
+    ],
+)
+def test_a_mistake_is_named_with_its_path_its_value_and_the_rule(document: Any, path: str, value: Any, words: list[str]) -> None:
+    set_at(document, path, value)
+    with pytest.raises(settings.SettingsError) as caught:
+        settings.parse(document)
+    message = str(caught.value)
+    assert len(message.splitlines()) == 1, message
+    for word in [settings.FILE, *words]:
+        assert word in message
+
+
+def test_all_mistakes_are_reported_at_once(document: Any) -> None:
+    set_at(document, "search.trials", 0)
+    set_at(document, "train.epochs", 0)
+    with pytest.raises(settings.SettingsError) as caught:
+        settings.parse(document)
+    assert len(str(caught.value).splitlines()) == 2
+
+
+@pytest.mark.parametrize("content", ["", "- 1", "a: [", "search: 3", "\x00", "prepare: {source: digits"])
+def test_a_file_that_is_no_settings_is_refused_in_words(tmp_path: Path, content: str) -> None:
+    (tmp_path / settings.FILE).write_text(content)
+    with pytest.raises(settings.SettingsError, match=settings.FILE):
+        settings.read(tmp_path)
+
+
+def test_a_missing_file_is_refused_in_words(tmp_path: Path) -> None:
+    with pytest.raises(settings.SettingsError, match="does not exist"):
+        settings.read(tmp_path)
+
+
+def test_overrides_are_written_and_keep_the_comments(tmp_path: Path) -> None:
+    text = (ROOT / settings.FILE).read_text()
+    (tmp_path / settings.FILE).write_text(text)
+    chosen = settings.read(tmp_path, ["search.trials=50", "search.strategy={name: random}", "train.recipe.learning_rate=1e-2"])
+    assert (chosen.search.trials, settings.describe(chosen.search.strategy), chosen.train.recipe.learning_rate) == (
+        50,
+        {"name": "random"},
+        0.01,
+    )
+    written = (tmp_path / settings.FILE).read_text()
+    assert settings.read(tmp_path) == chosen
+    assert "trials: 50 # architectures to evaluate" in written
+    assert written.count("#") >= text.count("#") - 3  # the strategy's own lines are gone with the strategy
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        "search.trails=3",
+        "serach.trials=3",
+        "trials=3",
+        "search.trials",
+        "search.trials=",
+        "=3",
+        "search.trials.x=1",
+        "search.trials=[",
+        "search..x=1",
+    ],
+)
+def test_a_wrong_override_changes_nothing(tmp_path: Path, override: str) -> None:
+    text = (ROOT / settings.FILE).read_text()
+    (tmp_path / settings.FILE).write_text(text)
+    with pytest.raises(settings.SettingsError):
+        settings.read(tmp_path, [override])
+    assert (tmp_path / settings.FILE).read_text() == text
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
+    max_leaves=6,
+)
+sections = ["prepare", "prepare.source", "prepare.splits", "search", "search.space", "search.space.widths", "search.strategy"]
+sections += [
+    "search.evaluator.recipe",
+    "search.evaluator.limits",
+    "search.objective",
+    "search.objective.constraints",
+    "train",
+    "train.seeds",
+]
+paths = st.sampled_from([*sections, "export.tolerance", "search.workers"])
+
+
+@given(path=paths, value=json_values)
+def test_no_value_whatever_gives_a_traceback(path: str, value: Any) -> None:
+    document = YAML(typ="safe").load((ROOT / settings.FILE).read_text())
+    set_at(document, path, value)
+    with contextlib.suppress(settings.SettingsError):
+        assert isinstance(settings.parse(document), settings.Settings)
+
+
+def test_components_survive_the_way_into_a_record_and_back(document: Any) -> None:
+    chosen = settings.parse(document)
+    assert settings.parse(json.loads(chosen.model_dump_json())) == chosen
+
+
+def test_a_component_outside_the_repository_is_named_by_its_import_path(document: Any) -> None:
+    set_at(document, "search.strategy", {"name": "nas.strategies.evolution:Evolution", "population": 7, "tournament": 2})
+    assert settings.parse(document).search.strategy == load.load("strategies", "evolution")(population=7, tournament=2)
+    set_at(document, "search.strategy", {"name": "nowhere.at.all:Thing"})
+    with pytest.raises(settings.SettingsError, match=r"package\.module:Class"):
+        settings.parse(document)
+
+
+def test_equal_inputs_have_one_fingerprint_and_others_another() -> None:
+    assert fingerprint({"a": 1, "b": [1.5]}) == fingerprint({"b": [1.5], "a": 1})
+    assert fingerprint({"a": 1}) != fingerprint({"a": 2})
