@@ -39,10 +39,10 @@ def run(
 ) -> None:
     """Run the pipeline: every stage that is not up to date, through DVC, shown in Prefect."""
     with _errors():
-        from flows import pipeline, settings
+        from flows import launch, settings
 
         settings.read(Path.cwd(), overrides or [])
-        code = pipeline.run(Path.cwd(), [stage.value for stage in stages] if stages else None, force=force)
+        code = launch.run(Path.cwd(), [stage.value for stage in stages] if stages else None, force=force)
         if code == 0:
             from flows import results
 
@@ -91,12 +91,12 @@ def show() -> None:
         results.show(Path.cwd())
 
 
-@app.command()
-def schema() -> None:
+@app.command("schema")
+def write_schema() -> None:
     """Write the JSON Schema of params.yaml beside it."""
-    from flows import settings
+    from flows import schema
 
-    print(settings.write_schema(Path.cwd()))
+    print(schema.write_schema(Path.cwd()))
 
 
 @contextmanager

@@ -3,29 +3,17 @@
 A wrong key is answered with the nearest one, a wrong value with its path, the value and the rule.
 """
 
-import difflib
-import json
-import typing
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    ConfigDict,
-    Field,
-    PlainSerializer,
-    PlainValidator,
-    ValidationError,
-    WithJsonSchema,
-    model_validator,
-)
-from pydantic_core import ErrorDetails, PydanticCustomError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic_core import PydanticCustomError
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
-from nas import atomic, load
+from flows.components import component, near, sentences
+from nas import atomic
 from nas.data.prepare import Splits
 from nas.data.sources.base import Source
 from nas.evaluators.base import Evaluator
@@ -36,49 +24,11 @@ from nas.tasks.base import Task
 from nas.training.recipe import Recipe
 
 FILE = "params.yaml"
-SCHEMA_FILE = "params.schema.json"
 _STRICT = ConfigDict(extra="forbid", use_attribute_docstrings=True)
 
 
 class SettingsError(ValueError):
     """What is wrong with params.yaml, one line per mistake."""
-
-
-class _Component:
-    """Marks a field that holds an entry of a room, chosen by `name`; the other keys are that entry's settings."""
-
-    def __init__(self, room: str) -> None:
-        self.room = room
-
-    def validate(self, value: Any) -> Any:
-        if isinstance(value, BaseModel):
-            return value
-        if isinstance(value, str):
-            value = {"name": value}
-        if not isinstance(value, Mapping) or not isinstance(value.get("name"), str):
-            raise PydanticCustomError(
-                "component", "give a mapping with a 'name', one of {known}", {"known": ", ".join(load.names(self.room))}
-            )
-        try:
-            kind = load.load(self.room, value["name"])
-        except ValueError as error:
-            raise PydanticCustomError("component_name", "{reason}", {"reason": str(error)}) from error
-        try:
-            return kind.model_validate({key: item for key, item in value.items() if key != "name"})
-        except ValidationError as error:
-            raise PydanticCustomError("component_settings", "", {"lines": _lines(error, kind)}) from error
-
-
-def describe(component: BaseModel) -> dict[str, Any]:
-    """Return a component as params.yaml would hold it: its name and all of its settings."""
-    module, kind = type(component).__module__, type(component).__name__
-    name = module.rsplit(".", 1)[1] if module.startswith("nas.") else f"{module}:{kind}"
-    return {"name": name, **component.model_dump(mode="json")}
-
-
-def _component(room: str) -> tuple[Any, ...]:
-    placeholder = WithJsonSchema({"$room": room})
-    return PlainValidator(_Component(room).validate), PlainSerializer(describe, return_type=dict[str, Any]), placeholder
 
 
 def _once(seeds: list[int]) -> list[int]:
@@ -92,9 +42,9 @@ class Prepare(BaseModel):
 
     model_config = _STRICT
 
-    task: Annotated[Task, *_component("tasks")]
+    task: Annotated[Task, *component("tasks")]
     """What is to be learned."""
-    source: Annotated[Source, *_component("data.sources")]
+    source: Annotated[Source, *component("data.sources")]
     """Where the data come from."""
     splits: Splits = Splits()
     """How the examples are divided."""
@@ -113,11 +63,11 @@ class Search(BaseModel):
     """Processes that evaluate side by side, each with one thread; part of what determines the result."""
     finalists: int = Field(3, ge=1)
     """How many of the best by `select` are compared on `confirm` to choose the winner."""
-    space: Annotated[SearchSpace, *_component("spaces")]
+    space: Annotated[SearchSpace, *component("spaces")]
     """The networks to search among."""
-    strategy: Annotated[Strategy, *_component("strategies")]
+    strategy: Annotated[Strategy, *component("strategies")]
     """How the next architecture is proposed."""
-    evaluator: Annotated[Evaluator, *_component("evaluators")]
+    evaluator: Annotated[Evaluator, *component("evaluators")]
     """How a proposal is judged."""
     objective: Objective = Objective()
     """What makes one architecture better than another."""
@@ -169,7 +119,7 @@ class Settings(BaseModel):
         objective = self.search.objective
         wrong = [("metrics", name) for name in objective.names[: len(objective.metrics)] if name not in known]
         wrong += [("constraints", name) for name in objective.constraints if name not in known]
-        lines = [f"search.objective.{key}: no metric is named {name!r}; {_near(name, known)}" for key, name in wrong]
+        lines = [f"search.objective.{key}: no metric is named {name!r}; {near(name, known)}" for key, name in wrong]
         if lines:
             raise PydanticCustomError("component_settings", "", {"lines": lines})
         return self
@@ -200,7 +150,7 @@ def parse(document: Any) -> Settings:
     try:
         return Settings.model_validate(document)
     except ValidationError as error:
-        raise SettingsError("\n".join(f"{FILE}: {line}" for line in _lines(error, Settings))) from error
+        raise SettingsError("\n".join(f"{FILE}: {line}" for line in sentences(error, Settings))) from error
 
 
 def _override(document: Any, override: str) -> None:
@@ -212,90 +162,8 @@ def _override(document: Any, override: str) -> None:
     for parent in parents:
         section = section.get(parent) if isinstance(section, Mapping) else None
         if not isinstance(section, dict):
-            raise SettingsError(f"--set {override!r}: {FILE} has no section {parent!r} to set {key!r} in; {_near(parent, list(document))}")
+            raise SettingsError(f"--set {override!r}: {FILE} has no section {parent!r} to set {key!r} in; {near(parent, list(document))}")
     try:
         section[key] = YAML(typ="safe").load(text)
     except YAMLError as error:
         raise SettingsError(f"--set {override!r}: the value is not valid YAML") from error
-
-
-def _lines(error: ValidationError, model: type[BaseModel]) -> list[str]:
-    """One line per mistake: path, value, rule."""
-    problems = error.errors()
-    lines: list[str] = []
-    for problem in problems:
-        # A list is also called too short when its items were refused, which says nothing new.
-        if problem["type"] != "too_short" or not any(_inside(other["loc"], problem["loc"]) for other in problems):
-            lines += _sentences(problem, model)
-    return lines
-
-
-def _inside(path: tuple[int | str, ...], outer: tuple[int | str, ...]) -> bool:
-    return len(path) > len(outer) and path[: len(outer)] == outer
-
-
-def _sentences(problem: ErrorDetails, model: type[BaseModel]) -> list[str]:
-    path, kind, context = ".".join(str(part) for part in problem["loc"]), problem["type"], problem.get("ctx", {})
-    if kind == "component_settings":
-        return [f"{path}.{line}" if path else line for line in context["lines"]]
-    if kind == "extra_forbidden":
-        keys = list(_model_at(model, problem["loc"][:-1]).model_fields)
-        return [f"{path} is not a setting: {_near(str(problem['loc'][-1]), keys)}"]
-    if kind == "missing":
-        return [f"{path} is missing: add it"]
-    rule = problem["msg"].removeprefix("Value error, ").removeprefix("Input ")
-    if kind == "too_short":
-        rule = f"give at least {context['min_length']}"
-    return [f"{path or 'the file'} is {json.dumps(problem['input'], default=str)}: {rule}"]
-
-
-def _near(name: str, known: Sequence[str]) -> str:
-    near = difflib.get_close_matches(name, known, n=1)
-    return f"did you mean {near[0]!r}?" if near else f"there are {', '.join(known)}"
-
-
-def _model_at(model: type[BaseModel], path: Sequence[int | str]) -> type[BaseModel]:
-    """The model that a path of keys leads to, below `model`."""
-    for part in path:
-        field = model.model_fields.get(str(part))
-        if field is not None:
-            annotations = [field.annotation, *typing.get_args(field.annotation)]
-            model = next((kind for kind in annotations if isinstance(kind, type) and issubclass(kind, BaseModel)), model)
-    return model
-
-
-def schema() -> dict[str, Any]:
-    """Return the JSON Schema of params.yaml, with every entry of every room."""
-    root = Settings.model_json_schema()
-    definitions: dict[str, Any] = root["$defs"]
-
-    def expand(node: Any) -> Any:
-        if isinstance(node, list):
-            return [expand(item) for item in node]
-        if not isinstance(node, dict):
-            return node
-        if "$room" in node:
-            rest = {key: value for key, value in node.items() if key != "$room"}
-            entries = [_entry(node["$room"], name, definitions) for name in load.names(node["$room"])]
-            bare = [entry["properties"]["name"]["const"] for entry in entries if entry["required"] == ["name"]]
-            return {**rest, "oneOf": [{"enum": bare}, *entries]}
-        return {key: expand(value) for key, value in node.items()}
-
-    for name in list(definitions):
-        definitions[name] = expand(definitions[name])
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **root, "$defs": dict(sorted(definitions.items()))}
-
-
-def _entry(room: str, name: str, definitions: dict[str, Any]) -> dict[str, Any]:
-    entry: dict[str, Any] = load.load(room, name).model_json_schema()
-    definitions.update(entry.pop("$defs", {}))
-    properties = {"name": {"const": name}, **entry.get("properties", {})}
-    entry |= {"properties": properties, "required": ["name", *entry.get("required", [])]}
-    return entry
-
-
-def write_schema(root: Path) -> Path:
-    """Write the JSON Schema beside params.yaml and return its path."""
-    path = root / SCHEMA_FILE
-    atomic.write_json(path, schema())
-    return path

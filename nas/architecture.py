@@ -56,6 +56,10 @@ class Architecture(Mapping[str, str]):
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Architecture) and self._options == other._options
 
+    def __reduce__(self) -> tuple[type["Architecture"], tuple[dict[str, str]]]:
+        # The hash of a text differs between processes, so a copy in another process must not inherit the one kept here.
+        return Architecture, (self._options,)
+
     def __repr__(self) -> str:
         return f"Architecture({self._options})"
 

@@ -11,7 +11,7 @@ from typing import Any, BinaryIO
 def write(path: Path, fill: Callable[[BinaryIO], object]) -> None:
     """Let `fill` write a file beside `path`, make it durable, then rename it to `path`.
 
-    Raises whatever `fill` or the disk raises; `path` is then as it was before.
+    Raises whatever `fill` or the disk raises; `path` then has its old content, or the whole new one when only the last step failed.
     """
     handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     try:

@@ -7,6 +7,7 @@ trials, waiting proposals and learned state always belong to one moment.
 import io
 import json
 import os
+import pickle
 import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -77,25 +78,25 @@ class FileJournal:
         """Return what was committed, and cut what was not.
 
         Raises JournalError when a line before the last commit is damaged, or when the journal belongs to another
-        search or format.
+        search or format; the files are then as they were.
         """
         self._path.parent.mkdir(parents=True, exist_ok=True)
         records, length = self._committed()
-        self._file = self._path.open("ab", buffering=0)
-        if not records:
-            self._file.truncate(0)
-            self._write([_line({"format": FORMAT_VERSION, "fingerprint": self._fingerprint})])
-            atomic.sync_folder(self._path.parent)
-            return Resumed()
-        self._file.truncate(length)
-        self._check_header(records[0])
+        if records:
+            self._check_header(records[0])
         trials = [decode_trial(record["trial"]) for record in records if "trial" in record]
         commits = [record for record in records if "commit" in record]
-        if not commits:
-            return Resumed()
-        self._told, self._snapshot = len(trials), commits[-1]["state"]
-        waiting = [decode_trial(record) for record in commits[-1]["waiting"]]
-        return Resumed(trials + waiting, self._load_state())
+        if commits:
+            self._told, self._snapshot = len(trials), commits[-1]["state"]
+            trials += [decode_trial(record) for record in commits[-1]["waiting"]]
+        resumed = Resumed(trials, self._load_state())
+        self._file = self._path.open("ab", buffering=0)
+        self._file.truncate(length)
+        if not records:
+            self._write([_line({"format": FORMAT_VERSION, "fingerprint": self._fingerprint})])
+            atomic.sync_folder(self._path.parent)
+        self._remove_other_snapshots()
+        return resumed
 
     def append(self, trial: Trial) -> None:
         """Note a finished trial; it counts from the next commit."""
@@ -105,25 +106,32 @@ class FileJournal:
     def commit(self, waiting: Iterable[Trial], state: dict[str, Any]) -> None:
         """Make all notes, the trials that are running and the learned state durable at once.
 
-        Raises OSError when the disk does not take them; what was committed before stays.
+        Raises OSError when the disk does not take them; what was committed before stays, and this object is closed.
         """
-        previous = self._snapshot
-        if any(state.values()):
-            self._snapshot = f"state-{self._told}.pt"
+        previous, self._snapshot = self._snapshot, f"state-{self._told}.pt" if any(state.values()) else None
+        if self._snapshot:
             _save_state(self._path.parent / self._snapshot, state)
         record = {"commit": self._told, "waiting": [encode_trial(trial) for trial in waiting], "state": self._snapshot}
-        self._write([*self._lines, _line(record)])
+        try:
+            self._write([*self._lines, _line(record)])
+        except BaseException:
+            self.close()  # the file may end in part of a line, and nothing may follow that
+            raise
         self._lines = []
         if previous and previous != self._snapshot:
             (self._path.parent / previous).unlink(missing_ok=True)
+
+    def close(self) -> None:
+        """Let go of the file; what was not committed is dropped."""
+        if self._file is not None:
+            self._file.close()
+            self._file = None
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *exception: object) -> None:
-        if self._file is not None:
-            self._file.close()
-            self._file = None
+        self.close()
 
     def _committed(self) -> tuple[list[dict[str, Any]], int]:
         """Read the records up to the last commit (or the header) and their length in bytes."""
@@ -140,6 +148,8 @@ class FileJournal:
                     raise JournalError(
                         f"{self._path} line {number} is damaged although later lines are sound: restore the file or start anew"
                     )
+                if number == 1 and line.endswith(b"\n"):
+                    raise JournalError(f"{self._path} line 1 is damaged, or this is not a journal: restore the file or start anew")
                 break
             records.append(record)
             if "trial" not in record:
@@ -175,7 +185,16 @@ class FileJournal:
             state: dict[str, Any] = torch.load(path, weights_only=True)
         except FileNotFoundError as error:
             raise JournalError(f"{path} is missing although the journal names it: restore the file or start anew") from error
+        except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
+            raise JournalError(f"{path} cannot be read ({error}): restore the file or start anew") from error
         return state
+
+    def _remove_other_snapshots(self) -> None:
+        """Remove snapshots that no commit names, written or half written when an earlier process was killed."""
+        for pattern in ("state-*.pt", ".state-*.pt.*"):
+            for path in self._path.parent.glob(pattern):
+                if path.name != self._snapshot:
+                    path.unlink(missing_ok=True)
 
 
 def _save_state(path: Path, state: dict[str, Any]) -> None:
@@ -187,7 +206,7 @@ def _save_state(path: Path, state: dict[str, Any]) -> None:
 
 
 def _line(record: dict[str, Any]) -> bytes:
-    body = json.dumps(record, separators=(",", ":")).encode()
+    body = json.dumps(record, separators=(",", ":"), default=float).encode()  # metrics may be numbers of NumPy or torch
     return b"%08x %s\n" % (zlib.crc32(body), body)
 
 
@@ -205,7 +224,7 @@ def _commit_follows(rest: bytes) -> bool:
 
 
 def encode_trial(trial: Trial) -> dict[str, Any]:
-    """Return a trial as plain JSON values; floats keep every bit."""
+    """Return a trial as plain JSON values; floats keep every bit, mixtures and gradients as float32."""
     proposal, report = trial.proposal, trial.report
     record: dict[str, Any] = {"number": trial.number, "architecture": dict(proposal.architecture)}
     optional: dict[str, Any] = {"steps": proposal.steps, "parent": proposal.parent, "mixture": _encode_mixture(proposal.mixture)}
@@ -240,4 +259,4 @@ def _decode_mixture(record: dict[str, list[float]] | None) -> Any:
         return None
     import torch
 
-    return {name: torch.tensor(weights) for name, weights in record.items()}
+    return {name: torch.tensor(weights, dtype=torch.float32) for name, weights in record.items()}

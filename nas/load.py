@@ -23,7 +23,7 @@ def load(room: str, name: str) -> type[Any]:
         module_name, class_name = name.split(":", 1)
         try:
             return _class(importlib.import_module(module_name), class_name)
-        except (ImportError, AttributeError) as error:
+        except (ImportError, AttributeError, TypeError, ValueError) as error:
             raise ValueError(
                 f"{name!r} cannot be loaded ({error}): write package.module:Class of something that can be imported"
             ) from error

@@ -94,8 +94,9 @@ def dominates(first: Score, second: Score) -> bool:
     """Whether `first` is nowhere worse and somewhere better (constraint domination; Deb et al. 2002, NSGA-II, section VI)."""
     if first.feasibility != second.feasibility:
         return first.feasibility > second.feasibility
-    pairs = list(zip(first.values, second.values, strict=True))
-    return all(a >= b for a, b in pairs) and any(a > b for a, b in pairs)
+    if len(first.values) != len(second.values):  # one was never trained: nothing to compare
+        return False
+    return first.values != second.values and all(a >= b for a, b in zip(first.values, second.values, strict=True))
 
 
 def pareto_front(trials: Iterable[Trial]) -> list[Trial]:

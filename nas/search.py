@@ -30,6 +30,7 @@ def search(
     yield from loop.earlier(trials)
     while not loop.finished(trials):
         yield loop.step(trials)
+    loop.commit()
 
 
 class _Loop:
@@ -41,7 +42,7 @@ class _Loop:
         self.history = resumed.trials
         self.told = sum(trial.report is not None for trial in self.history)
         self.evaluated = sum(not trial.rejected for trial in self.history[: self.told])
-        self.exhausted = False
+        self.committed = self.told
         self.futures: dict[int, Future[Report]] = {}
         self.rejected: set[int] = set()
         self.first_of: dict[str, int] = {}
@@ -61,16 +62,17 @@ class _Loop:
             yield trial
 
     def finished(self, trials: int) -> bool:
-        """Ask until every slot is taken; whether the budget is used up or nothing is left to evaluate."""
-        while len(self.history) - self.told < self.evaluator.slots and not self.exhausted:
+        """Whether the budget is used up, or nothing is left to evaluate after asking until every slot is taken."""
+        if self.evaluated >= trials:
+            return True
+        self._stop_if_nothing_fits(trials)
+        while len(self.history) - self.told < self.evaluator.slots:
             number = len(self.history)
             proposal = self.strategy.ask(self.history, np.random.default_rng([self.seed, number]))
-            if proposal is None:
-                self.exhausted = True
-            else:
-                self.history.append(Trial(number, proposal))
-        self._stop_if_nothing_fits(trials)
-        return self.evaluated >= trials or self.told == len(self.history)
+            if proposal is None:  # asked again after the next trial: a resumed search could not know that it was asked before
+                break
+            self.history.append(Trial(number, proposal))
+        return self.told == len(self.history)
 
     def step(self, trials: int) -> Trial:
         """Finish the oldest running trial and make it part of the memory."""
@@ -83,11 +85,16 @@ class _Loop:
         self._index(trial)
         self.strategy.tell(trial)
         self.journal.append(trial)
-        last = self.evaluated >= trials or (self.exhausted and self.told == len(self.history))
-        if last or self.told % self.evaluator.commit_every == 0:
+        if self.evaluated >= trials or self.told % self.evaluator.commit_every == 0:
+            self.commit()
+        return trial
+
+    def commit(self) -> None:
+        """Make what was told durable."""
+        if self.committed < self.told:
             state = {"strategy": self.strategy.state_dict(), "evaluator": self.evaluator.state_dict()}
             self.journal.commit(self.history[self.told :], state)
-        return trial
+            self.committed = self.told
 
     def _start(self, trials: int) -> None:
         """Start the running trials that the budget has room for, in order."""
@@ -98,8 +105,6 @@ class _Loop:
                 if known is None and room <= 0:
                     return
                 self.futures[trial.number] = _done(known) if known is not None else self.evaluator.submit(trial)
-                if known is not None and self.objective.broken(known.metrics):
-                    self.rejected.add(trial.number)
             room -= trial.number not in self.rejected
 
     def _known(self, trial: Trial) -> Report | None:
@@ -117,11 +122,15 @@ class _Loop:
         except Exception as error:  # noqa: BLE001 - building a candidate may raise anything, and the search must go on
             return Report(error=reason(error))
         broken = self.objective.broken(metrics)
-        return Report(metrics, error="; ".join(broken)) if broken else None
+        if not broken:
+            return None
+        self.rejected.add(trial.number)
+        return Report(metrics, error="; ".join(broken))
 
     def _scored(self, trial: Trial, report: Report) -> Trial:
         if report.error is not None:
-            return replace(trial, report=report, score=self.objective.reject(report.metrics))
+            score = self.objective.reject(report.metrics) if trial.number in self.rejected else None
+            return replace(trial, report=report, score=score)
         try:
             return replace(trial, report=report, score=self.objective.score(report.metrics))
         except ValueError as error:
@@ -136,10 +145,10 @@ class _Loop:
     def _stop_if_nothing_fits(self, trials: int) -> None:
         rejected = self.told - self.evaluated
         if rejected >= 100 + 20 * trials:
-            reasons = self.history[self.told - 1].report
+            last = next(trial.report for trial in reversed(self.history[: self.told]) if trial.rejected)
             raise SearchError(
                 f"{rejected} of {self.told} architectures break a constraint before training "
-                f"(the last: {reasons.error if reasons else ''}): loosen objective.constraints or make the space smaller"
+                f"(the last: {last.error if last else ''}): loosen objective.constraints or make the space smaller"
             )
 
 

@@ -3,16 +3,19 @@
 import ctypes
 import multiprocessing
 import os
+import pickle
 import queue
 import signal
 import sys
+import threading
 from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
+from multiprocessing.connection import Connection, wait
+from multiprocessing.context import SpawnProcess
 from typing import Any, Self, final
 
 from pydantic import PrivateAttr
 
-from nas.evaluators.base import Evaluator, guarded
+from nas.evaluators.base import Evaluator, guarded, reason
 from nas.trial import Proposal, Report, Trial
 
 _PARENT_DEATH_SIGNAL = 1  # PR_SET_PDEATHSIG of prctl(2)
@@ -27,8 +30,8 @@ class Workers(Evaluator):
 
     _evaluator: Evaluator = PrivateAttr()
     _threads: ThreadPoolExecutor = PrivateAttr()
-    _slots: "queue.SimpleQueue[_Slot]" = PrivateAttr(default_factory=queue.SimpleQueue)
-    _count: int = PrivateAttr()
+    _slots: "list[_Slot]" = PrivateAttr()
+    _free: "queue.SimpleQueue[_Slot]" = PrivateAttr(default_factory=queue.SimpleQueue)
 
     @classmethod
     def around(cls, evaluator: Evaluator, count: int) -> Self:
@@ -36,24 +39,26 @@ class Workers(Evaluator):
         if evaluator.commit_every != 1:
             raise ValueError(f"workers is {count}, but the evaluator keeps weights of its own between trials: set workers to 1")
         pool = cls()
-        pool._evaluator, pool._count = evaluator, count
+        pool._evaluator = evaluator
         pool._threads = ThreadPoolExecutor(count, thread_name_prefix="slot")
-        for _ in range(count):
-            pool._slots.put(_Slot(evaluator))
+        pool._slots = [_Slot(evaluator) for _ in range(count)]
+        for slot in pool._slots:
+            pool._free.put(slot)
         return pool
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *exception: object) -> None:
-        self._threads.shutdown(wait=exception[0] is None, cancel_futures=True)
-        while not self._slots.empty():
-            self._slots.get().stop()
+        """End every process, whatever it is doing: an evaluation that still runs here is one that nobody waits for."""
+        for slot in self._slots:
+            slot.end()
+        self._threads.shutdown(cancel_futures=True)
 
     @property
     def slots(self) -> int:
         """How many evaluations run at once."""
-        return self._count
+        return len(self._slots)
 
     def inspect(self, proposal: Proposal) -> Any:
         """What the evaluator knows without training."""
@@ -65,11 +70,11 @@ class Workers(Evaluator):
 
     def evaluate(self, trial: Trial) -> Report:
         """Evaluate in a free process and wait for it."""
-        slot = self._slots.get()
+        slot = self._free.get()
         try:
             return slot.run(trial)
         finally:
-            self._slots.put(slot)
+            self._free.put(slot)
 
     def submit(self, trial: Trial) -> "Future[Report]":
         """Start an evaluation in a free process."""
@@ -77,40 +82,73 @@ class Workers(Evaluator):
 
 
 class _Slot:
-    """One process, started when first needed and again when it died."""
+    """One process, started when first needed and again when it died.
+
+    It is started by a thread of the pool, which lives as long as the pool does: the kernel ends a process with the
+    thread that started it.
+    """
 
     def __init__(self, evaluator: Evaluator) -> None:
         self._evaluator = evaluator
-        self._process: ProcessPoolExecutor | None = None
+        self._lock = threading.Lock()
+        self._ended = False
+        self._process: tuple[SpawnProcess, Connection] | None = None
 
     def run(self, trial: Trial) -> Report:
+        """Evaluate in the process, once more when it died."""
         for _ in range(2):
-            if self._process is None:
-                context = multiprocessing.get_context("spawn")
-                self._process = ProcessPoolExecutor(1, context, initializer=_begin, initargs=(self._evaluator, os.getpid()))
+            process, connection = self._running()
             try:
-                return self._process.submit(_evaluate, trial).result()
-            except BrokenProcessPool:
-                self.stop()
+                connection.send(trial)
+                if connection in wait([connection, process.sentinel]):  # children of a dead process may hold its end open
+                    report: Report = connection.recv()
+                    return report
+            except (EOFError, ConnectionError):
+                pass
+            with self._lock:
+                self._stop()
         return Report(error="the worker process died twice: it was killed, ran out of memory, or the candidate ended it")
 
-    def stop(self) -> None:
+    def end(self) -> None:
+        """Stop the process and start no other."""
+        with self._lock:
+            self._ended = True
+            self._stop()
+
+    def _running(self) -> tuple[SpawnProcess, Connection]:
+        with self._lock:
+            if self._ended:
+                raise RuntimeError("the workers have been stopped: evaluate inside their context")
+            if self._process is None:
+                context = multiprocessing.get_context("spawn")
+                mine, theirs = context.Pipe()
+                process = context.Process(target=_serve, args=(self._evaluator, theirs, os.getpid()), daemon=True)
+                process.start()
+                theirs.close()
+                self._process = process, mine
+            return self._process
+
+    def _stop(self) -> None:
         if self._process is not None:
-            self._process.shutdown(wait=False, cancel_futures=True)
+            process, _ = self._process  # a thread may be reading from the connection; it is closed when nobody holds it
+            process.kill()
+            process.join()
             self._process = None
 
 
-_mine: list[Evaluator] = []
-"""The evaluator of this worker process; set once at its start, since a pool's functions take only what is sent per call."""
-
-
-def _begin(evaluator: Evaluator, parent: int) -> None:
+def _serve(evaluator: Evaluator, connection: Connection, parent: int) -> None:
+    """What a worker process does: evaluate the trials that come in, until there are no more."""
     begin_worker(parent)
-    _mine.append(evaluator)
-
-
-def _evaluate(trial: Trial) -> Report:
-    return guarded(_mine[0], trial)
+    while True:
+        try:
+            trial = connection.recv()
+        except EOFError:
+            return
+        report = guarded(evaluator, trial)
+        try:
+            connection.send(report)
+        except (TypeError, AttributeError, pickle.PicklingError) as error:
+            connection.send(Report(seconds=report.seconds, error=f"the report cannot be sent: {reason(error)}"))
 
 
 def pool_of(count: int) -> ProcessPoolExecutor:

@@ -16,9 +16,10 @@ from export.bundle import manifest_of, write_bundle
 from export.check import Parity, check, require
 from export.to_onnx import to_onnx
 from flows import console, lineage
+from flows.components import restore
 from flows.run_folder import publish
 from flows.settings import Settings
-from nas import atomic, load
+from nas import atomic
 from nas.data.dataset import Dataset
 from nas.tasks.base import Task
 from nas.workers import pin_threads
@@ -53,14 +54,10 @@ def run(root: Path, settings: Settings) -> None:
 
 def _module(winner: Mapping[str, Any], trained: Path, dataset: Dataset) -> tuple[Task, nn.Module]:
     """The deployable module, from what train published and nothing else."""
-    task = _component("tasks", winner["task"]).bind(dataset.description)
-    network = _component("spaces", winner["space"]).build(winner["architecture"], task)
+    task = restore("tasks", winner["task"]).bind(dataset.description)
+    network = restore("spaces", winner["space"]).build(winner["architecture"], task)
     network.load_state_dict(load_file(trained / "model.safetensors"))
     return task, task.deployable(network).eval()
-
-
-def _component(room: str, described: Mapping[str, Any]) -> Any:
-    return load.load(room, described["name"]).model_validate({key: value for key, value in described.items() if key != "name"})
 
 
 def _provenance(winner: Mapping[str, Any], trained: Path, dataset: Dataset) -> dict[str, str]:

@@ -4,8 +4,9 @@ from pathlib import Path
 from typing import Any
 
 from flows import console, lineage
+from flows.components import describe
 from flows.run_folder import publish
-from flows.settings import Settings, describe
+from flows.settings import Settings
 from nas import atomic
 from nas.data.prepare import prepare
 

@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from flows import console, lineage, plots
+from flows.components import describe
 from flows.run_folder import RunFolder, hold, publish
-from flows.settings import Search, Settings, describe
+from flows.settings import Search, Settings
 from nas import atomic
 from nas.data.dataset import Dataset
 from nas.evaluators.scratch import Bench, Scratch
@@ -82,6 +83,7 @@ def _choose(trials: Sequence[Trial], evaluator: Scratch, chosen: Search) -> dict
         "canonical": evaluator.canonical(winner.architecture),
         "space": describe(chosen.space),
         "metric": name,
+        "sign": -1 if f"-{name}" in chosen.objective.metrics else 1,
         "score": winner.report.metrics[name] if winner.report else None,
         "confirm": confirmed[name],
         "metrics": {"select": dict(winner.report.metrics) if winner.report else {}, "confirm": confirmed},

@@ -14,8 +14,9 @@ import torch
 from safetensors.torch import load_file
 
 from flows import console, lineage, plots, results
+from flows.components import describe, restore
 from flows.run_folder import hold, publish
-from flows.settings import Settings, Train, describe
+from flows.settings import Settings, Train
 from nas import atomic
 from nas.data.dataset import Dataset
 from nas.spaces.base import SearchSpace
@@ -59,14 +60,12 @@ def run(root: Path, settings: Settings) -> None:
 
 
 def _jobs(settings: Settings, dataset: Dataset, best: Mapping[str, Any], folder: Path) -> list[Job]:
-    chosen, objective = settings.train, settings.search.objective
+    chosen = settings.train
     task = settings.prepare.task.bind(dataset.description)
-    sign = -1 if f"-{best['metric']}" in objective.metrics else 1
-    plan = {"recipe": chosen.recipe, "epochs": chosen.epochs, "device": pick_device(chosen.device), "metric": best["metric"], "sign": sign}
-    return [
-        Job(settings.search.space, task, best["architecture"], dataset, Plan(seed=seed, **plan), folder, chosen.use_confirm)
-        for seed in chosen.seeds
-    ]
+    space = restore("spaces", best["space"])
+    device, metric, sign = pick_device(chosen.device), best["metric"], best["sign"]
+    plans = [Plan(chosen.recipe, chosen.epochs, seed, device, metric, sign) for seed in chosen.seeds]
+    return [Job(space, task, best["architecture"], dataset, plan, folder, chosen.use_confirm) for plan in plans]
 
 
 def train_one(job: Job) -> Progress:

@@ -32,7 +32,10 @@ class Strategy(BaseModel, ABC):
 
     @abstractmethod
     def ask(self, history: History, rng: np.random.Generator) -> Proposal | None:
-        """Return the next proposal, or None when there is nothing left to propose. All randomness comes from `rng`."""
+        """Return the next proposal; all randomness comes from `rng`.
+
+        None says that there is nothing to propose before another running trial ends; when none runs, the search is over.
+        """
 
     def tell(self, trial: Trial) -> None:
         """Learn from a finished trial; trials are told in the order of their numbers."""

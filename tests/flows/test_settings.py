@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from ruamel.yaml import YAML
 
-from flows import settings
+from flows import components, schema, settings
 from flows.run_folder import fingerprint
 from nas import load
 
@@ -33,7 +33,7 @@ def set_at(document: Any, path: str, value: Any) -> None:
 
 def test_the_file_in_the_repository_is_valid_and_names_its_schema() -> None:
     settings.read(ROOT)
-    assert (ROOT / settings.FILE).read_text().startswith(f"# yaml-language-server: $schema={settings.SCHEMA_FILE}\n")
+    assert (ROOT / settings.FILE).read_text().startswith(f"# yaml-language-server: $schema={schema.FILE}\n")
 
 
 def test_every_key_of_the_file_has_a_comment_or_stands_in_a_section_that_has() -> None:
@@ -42,18 +42,18 @@ def test_every_key_of_the_file_has_a_comment_or_stands_in_a_section_that_has() -
 
 
 def test_the_schema_in_the_repository_is_current(tmp_path: Path) -> None:
-    assert settings.write_schema(tmp_path).read_text() == (ROOT / settings.SCHEMA_FILE).read_text(), "run `nasflow schema`"
+    assert schema.write_schema(tmp_path).read_text() == (ROOT / schema.FILE).read_text(), "run `nasflow schema`"
 
 
 def test_the_schema_accepts_the_file_and_refuses_what_the_settings_refuse(document: Any) -> None:
-    schema = json.loads((ROOT / settings.SCHEMA_FILE).read_text())
-    jsonschema.Draft202012Validator.check_schema(schema)
-    jsonschema.validate(document, schema)
+    rules = json.loads((ROOT / schema.FILE).read_text())
+    jsonschema.Draft202012Validator.check_schema(rules)
+    jsonschema.validate(document, rules)
     for path, value in [("search.trials", "many"), ("search.typo", 1), ("search.space.name", "nothing"), ("train.recipe.ema", 2)]:
         broken = copy.deepcopy(document)
         set_at(broken, path, value)
         with pytest.raises(jsonschema.ValidationError):
-            jsonschema.validate(broken, schema)
+            jsonschema.validate(broken, rules)
 
 
 @pytest.mark.parametrize(
@@ -114,7 +114,7 @@ def test_overrides_are_written_and_keep_the_comments(tmp_path: Path) -> None:
     text = (ROOT / settings.FILE).read_text()
     (tmp_path / settings.FILE).write_text(text)
     chosen = settings.read(tmp_path, ["search.trials=50", "search.strategy={name: random}", "train.recipe.learning_rate=1e-2"])
-    assert (chosen.search.trials, settings.describe(chosen.search.strategy), chosen.train.recipe.learning_rate) == (
+    assert (chosen.search.trials, components.describe(chosen.search.strategy), chosen.train.recipe.learning_rate) == (
         50,
         {"name": "random"},
         0.01,

@@ -1,0 +1,99 @@
+"""Entries of a room as settings: `name` picks the class, the other keys are its fields; and mistakes in settings as sentences."""
+
+import difflib
+import json
+import typing
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from pydantic import BaseModel, PlainSerializer, PlainValidator, ValidationError, WithJsonSchema
+from pydantic_core import ErrorDetails, PydanticCustomError
+
+from nas import load
+
+
+class _Room:
+    """Marks a field that holds an entry of a room, chosen by `name`; the other keys are that entry's settings."""
+
+    def __init__(self, room: str) -> None:
+        self.room = room
+
+    def validate(self, value: Any) -> Any:
+        if isinstance(value, BaseModel):
+            return value
+        if isinstance(value, str):
+            value = {"name": value}
+        if not isinstance(value, Mapping) or not isinstance(value.get("name"), str):
+            raise PydanticCustomError(
+                "component", "give a mapping with a 'name', one of {known}", {"known": ", ".join(load.names(self.room))}
+            )
+        try:
+            kind = load.load(self.room, value["name"])
+        except ValueError as error:
+            raise PydanticCustomError("component_name", "{reason}", {"reason": str(error)}) from error
+        try:
+            return kind.model_validate({key: item for key, item in value.items() if key != "name"})
+        except ValidationError as error:
+            raise PydanticCustomError("component_settings", "", {"lines": sentences(error, kind)}) from error
+
+
+def describe(component: BaseModel) -> dict[str, Any]:
+    """Return a component as params.yaml would hold it: its name and all of its settings."""
+    module, kind = type(component).__module__, type(component).__name__
+    name = module.rsplit(".", 1)[1] if module.startswith("nas.") else f"{module}:{kind}"
+    return {"name": name, **component.model_dump(mode="json")}
+
+
+def component(room: str) -> tuple[Any, ...]:
+    placeholder = WithJsonSchema({"$room": room})
+    return PlainValidator(_Room(room).validate), PlainSerializer(describe, return_type=dict[str, Any]), placeholder
+
+
+def restore(room: str, described: Mapping[str, Any]) -> Any:
+    """Undo `describe`. Raises ValueError when the entry does not exist or refuses its settings."""
+    return load.load(room, described["name"]).model_validate({key: value for key, value in described.items() if key != "name"})
+
+
+def sentences(error: ValidationError, model: type[BaseModel]) -> list[str]:
+    """One line per mistake: path, value, rule."""
+    problems = error.errors()
+    lines: list[str] = []
+    for problem in problems:
+        # A list is also called too short when its items were refused, which says nothing new.
+        if problem["type"] != "too_short" or not any(_inside(other["loc"], problem["loc"]) for other in problems):
+            lines += _sentence(problem, model)
+    return lines
+
+
+def _inside(path: tuple[int | str, ...], outer: tuple[int | str, ...]) -> bool:
+    return len(path) > len(outer) and path[: len(outer)] == outer
+
+
+def _sentence(problem: ErrorDetails, model: type[BaseModel]) -> list[str]:
+    path, kind, context = ".".join(str(part) for part in problem["loc"]), problem["type"], problem.get("ctx", {})
+    if kind == "component_settings":
+        return [f"{path}.{line}" if path else line for line in context["lines"]]
+    if kind == "extra_forbidden":
+        keys = list(_model_at(model, problem["loc"][:-1]).model_fields)
+        return [f"{path} is not a setting: {near(str(problem['loc'][-1]), keys)}"]
+    if kind == "missing":
+        return [f"{path} is missing: add it"]
+    rule = problem["msg"].removeprefix("Value error, ").removeprefix("Input ")
+    if kind == "too_short":
+        rule = f"give at least {context['min_length']}"
+    return [f"{path or 'the file'} is {json.dumps(problem['input'], default=str)}: {rule}"]
+
+
+def near(name: str, known: Sequence[str]) -> str:
+    near = difflib.get_close_matches(name, known, n=1)
+    return f"did you mean {near[0]!r}?" if near else f"there are {', '.join(known)}"
+
+
+def _model_at(model: type[BaseModel], path: Sequence[int | str]) -> type[BaseModel]:
+    """The model that a path of keys leads to, below `model`."""
+    for part in path:
+        field = model.model_fields.get(str(part))
+        if field is not None:
+            annotations = [field.annotation, *typing.get_args(field.annotation)]
+            model = next((kind for kind in annotations if isinstance(kind, type) and issubclass(kind, BaseModel)), model)
+    return model
