@@ -43,7 +43,7 @@ def main() -> None:
         project = Path(name) / "project"
         _build(project, options)
         print((project / "results" / "train" / "summary.json").read_text(), flush=True)
-        winner = json.loads((project / "results" / "train" / "metrics.json").read_text())
+        winner = json.loads((project / "results" / "train" / "details.json").read_text())
         scores = _randoms(project, options)
     metric = winner["metric"]
     means = [statistics.mean(row) for row in scores]

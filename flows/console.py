@@ -96,7 +96,8 @@ def table(title: str, rows: Sequence[tuple[str, str]]) -> None:
     console = Console()
     if not console.is_terminal:
         width = max(len(label) for label, _ in rows)
-        print("\n".join([title, *(f"  {label:<{width}}  {value}" for label, value in rows)]), flush=True)
+        indent = "\n" + " " * (width + 4)
+        print("\n".join([title, *(f"  {label:<{width}}  {value.replace(chr(10), indent)}" for label, value in rows)]), flush=True)
         return
     grid = Table(title=title, title_justify="left", show_header=False)
     for row in rows:

@@ -92,7 +92,7 @@ class _Server:
         self._log = Path(os.environ["PREFECT_HOME"]) / "server.log"
         self._log.parent.mkdir(parents=True, exist_ok=True)
         port = self._url.rsplit(":", 1)[1].removesuffix("/api")
-        command = [sys.executable, "-m", "uvicorn", "--factory", "prefect.server.api.server:create_app", "--host", "127.0.0.1"]
+        command = [sys.executable, "-P", "-m", "uvicorn", "--factory", "prefect.server.api.server:create_app", "--host", "127.0.0.1"]
         command += ["--port", port, "--log-level", "error", "--lifespan", "on"]
         environment = {**os.environ, "PREFECT_UI_ENABLED": "0", "PREFECT__SERVER_EPHEMERAL": "1", "PREFECT__SERVER_FINAL": "1"}
         with self._log.open("wb") as log:

@@ -80,7 +80,7 @@ def run_here(root: Path, stages: Sequence[str] | None, force: bool, heartbeat: b
         with contextlib.nullcontext() if heartbeat else _no_heartbeat():
             state: State[Any] = pipeline(root, None if stages is None else list(stages), force, return_state=True)
     except (httpx.HTTPError, RuntimeError) as error:
-        message = f"Prefect's server was lost ({error}). Finished stages keep their results. {AGAIN}"
+        message = f"Prefect's server does not answer: {error}. Finished stages keep their results. {AGAIN}"
     else:
         if state.is_completed():
             return 0

@@ -3,7 +3,6 @@
 import codecs
 import errno
 import os
-import pty
 import re
 import sys
 import termios
@@ -19,7 +18,7 @@ def pair(terminal: TextIO) -> tuple[int, int]:
     """Where to read and where a stage writes: a terminal of the same size when ours is one, so that it draws what it would draw."""
     if not terminal.isatty():
         return os.pipe()
-    ours, theirs = pty.openpty()
+    ours, theirs = os.openpty()
     settings = termios.tcgetattr(theirs)
     settings[1] &= ~termios.OPOST  # our own terminal adds the carriage returns
     termios.tcsetattr(theirs, termios.TCSANOW, settings)

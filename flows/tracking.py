@@ -21,6 +21,8 @@ from flows import keeper, lineage, printing, processes
 
 WORK = ".nasflow"
 _ORPHAN_SECONDS = keeper.GRACE_SECONDS + 5.0
+# -P: a user's file in the project's folder must not stand in for a module of the same name.
+_KEEPER = f"import sys; sys.path.append({str(Path(__file__).parents[1])!r}); from flows import keeper; keeper.main()"
 _OPEN: ContextVar["Session | None"] = ContextVar("open_session", default=None)
 
 
@@ -76,7 +78,7 @@ def status(root: Path) -> dict[str, Any]:
 
     Raises BusyError while another DVC process works on the project, and TrackingError with DVC's own words for other failures.
     """
-    command = [sys.executable, "-m", "dvc", "status", "--json"]
+    command = [sys.executable, "-P", "-m", "dvc", "status", "--json"]
     done = subprocess.run(command, cwd=root, env=_environment(), capture_output=True, text=True, check=False)
     try:
         answer: dict[str, Any] = json.loads(done.stdout)
@@ -134,7 +136,7 @@ class Session:
         self._output, output = printing.pair(sys.stdout)
         self._answers, answers = os.pipe()
         self._keeper = subprocess.Popen(
-            [sys.executable, "-m", "flows.keeper", str(answers), str(lock_file)],
+            [sys.executable, "-P", "-c", _KEEPER, str(answers), str(lock_file)],
             cwd=root,
             env=_environment(),
             stdin=subprocess.PIPE,

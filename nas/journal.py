@@ -144,7 +144,8 @@ class FileJournal:
             position += len(line)
             record = _parse(line)
             if record is None:
-                if _commit_follows(data[position:]):
+                torn = b"\0" in line  # a loss of power can keep the later page of the last commit and leave zeros for the earlier
+                if _commits(data[position:]) > torn:
                     raise JournalError(
                         f"{self._path} line {number} is damaged although later lines are sound: restore the file or start anew"
                     )
@@ -218,9 +219,10 @@ def _parse(line: bytes) -> dict[str, Any] | None:
     return record
 
 
-def _commit_follows(rest: bytes) -> bool:
+def _commits(rest: bytes) -> int:
+    """How many sound commit lines there are."""
     records = (_parse(line) for line in rest.splitlines(keepends=True))
-    return any(record is not None and "commit" in record for record in records)
+    return sum(record is not None and "commit" in record for record in records)
 
 
 def encode_trial(trial: Trial) -> dict[str, Any]:

@@ -103,7 +103,7 @@ class _Slot:
                 if connection in wait([connection, process.sentinel]):  # children of a dead process may hold its end open
                     report: Report = connection.recv()
                     return report
-            except (EOFError, ConnectionError):
+            except (EOFError, OSError):
                 pass
             with self._lock:
                 self._stop()

@@ -6,7 +6,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from flows import console, lineage, plots
+from flows import console, lineage, plots, results
 from flows.components import describe
 from flows.run_folder import RunFolder, hold, publish
 from flows.settings import Search, Settings
@@ -34,8 +34,8 @@ def run(root: Path, settings: Settings) -> None:
             raise SearchError(_nothing(trials))
         best = _choose(trials, evaluator, settings.search)
         best["search"] = folder.fingerprint
-        with publish(root, "search", record) as results:
-            _write(results, trials, best, settings)
+        with publish(root, "search", record) as target:
+            _write(target, trials, best, settings)
 
 
 def _inputs(chosen: Search, dataset: Dataset) -> dict[str, Any]:
@@ -97,31 +97,31 @@ def _distinct(ranked: Iterable[Trial], evaluator: Scratch) -> list[Trial]:
     return list(first.values())
 
 
-def _write(results: Path, trials: Sequence[Trial], best: dict[str, Any], settings: Settings) -> None:
+def _write(target: Path, trials: Sequence[Trial], best: dict[str, Any], settings: Settings) -> None:
     metrics = sorted({name for trial in trials if trial.report for name in trial.report.metrics})
     choices = sorted({name for trial in trials for name in trial.architecture}) if trials else []
-    with (results / "trials.csv").open("w", newline="") as file:
+    with (target / "trials.csv").open("w", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(["number", "status", "score", *metrics, "reused", "error", *choices])
         for trial in trials:
             writer.writerow(_trial_row(trial, metrics, choices))
     curve = _best_so_far(trials)
-    with (results / "history.csv").open("w", newline="") as file:
+    with (target / "history.csv").open("w", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(["trial", "score", "best"])
         writer.writerows(curve)
-    plots.search_progress(results / "progress.png", curve, best["metric"])
+    plots.search_progress(target / "progress.png", curve, best["metric"])
     counts = {status: sum(trial.status == status for trial in trials) for status in ("done", "infeasible", "rejected", "failed")}
     reused = sum(trial.report is not None and trial.report.reused is not None for trial in trials)
-    atomic.write_json(results / "best.json", best)
-    atomic.write_json(results / "metrics.json", {"score": best["score"], "confirm": best["confirm"], "trials": len(trials), **counts})
+    atomic.write_json(target / "best.json", best)
+    atomic.write_json(target / "metrics.json", {"select": best["score"], "confirm": best["confirm"], "trials": len(trials), **counts})
     rows = [
         ("strategy", str(describe(settings.search.strategy))),
         ("trials", f"{len(trials)}: {', '.join(f'{count} {status}' for status, count in counts.items() if count)}; {reused} reused"),
         ("winner", f"trial {best['trial']}, {best['metric']} {best['score']:.4f} on select, {best['confirm']:.4f} on confirm"),
-        ("architecture", best["canonical"]),
+        ("architecture", results.words(best)),
     ]
-    atomic.write_json(results / "summary.json", console.summary("Search", rows))
+    atomic.write_json(target / "summary.json", console.summary("Search", rows))
 
 
 def _trial_row(trial: Trial, metrics: Sequence[str], choices: Sequence[str]) -> list[Any]:

@@ -140,12 +140,13 @@ def _write(
     _write_rows(target / "confusion.csv", ["actual", "predicted"], shipped.predictions)
     plots.training_curve(target / "training.png", rows, job.plan.metric)
     plots.confusion(target / "confusion.png", shipped.predictions, job.dataset.description.classes)
-    metrics = _metrics(jobs, tested, chosen, best)
-    atomic.write_json(target / "metrics.json", metrics)
-    atomic.write_json(target / "summary.json", console.summary("Trained winner", results.scores(metrics)))
+    details = _details(jobs, tested, chosen, best)
+    atomic.write_json(target / "details.json", details)
+    atomic.write_json(target / "metrics.json", _headline(details))
+    atomic.write_json(target / "summary.json", console.summary("Trained winner", results.scores(details)))
 
 
-def _metrics(jobs: Sequence[Job], tested: Sequence[Tested], chosen: int, best: Mapping[str, Any]) -> dict[str, Any]:
+def _details(jobs: Sequence[Job], tested: Sequence[Tested], chosen: int, best: Mapping[str, Any]) -> dict[str, Any]:
     names = list(tested[0].metrics)
     columns = {name: [one.metrics[name] for one in tested] for name in names}
     spread = {name: statistics.stdev(values) if len(values) > 1 else 0.0 for name, values in columns.items()}
@@ -161,6 +162,18 @@ def _metrics(jobs: Sequence[Job], tested: Sequence[Tested], chosen: int, best: M
         "seeds": {f"seed_{job.plan.seed}": one.metrics for job, one in zip(jobs, tested, strict=True)},
         "search": {"select": best["score"], "confirm": best["confirm"]},
         "comparison": comparison,
+    }
+
+
+def _headline(details: Mapping[str, Any]) -> dict[str, Any]:
+    """The few numbers to compare between experiments."""
+    name = details["metric"]
+    return {
+        "test": details["test"],
+        "test_std": details["test_std"][name],
+        "shipped": details["shipped"][name],
+        "search": details["search"]["confirm"],
+        "difference": details["comparison"]["difference"],
     }
 
 

@@ -13,6 +13,7 @@ from pydantic import Field, PrivateAttr
 from torch import nn
 
 from nas import atomic
+from nas.architecture import Architecture
 from nas.data.dataset import Dataset
 from nas.evaluators.base import Evaluator
 from nas.spaces.base import SearchSpace
@@ -45,12 +46,12 @@ class Scratch(Evaluator):
     """
 
     steps: int = Field(300, ge=1)
-    """Optimizer steps of a full training, which the schedule is made for."""
+    """Optimizer steps of a full training, which the schedule is made for; a proposal may ask for fewer."""
     recipe: Recipe = Recipe()
     """How candidates are trained."""
     limits: Limits = Limits()
     """What a candidate may use."""
-    device: str = "auto"
+    device: str = Field("auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$")
     """Where to train: `cpu`, `cuda`, `cuda:1`, or `auto`."""
 
     _bench: Bench = PrivateAttr()
@@ -83,28 +84,32 @@ class Scratch(Evaluator):
         """Canonical form and steps; None where weights of other trials matter."""
         if proposal.parent is not None or proposal.mixture is not None:
             return None
-        return f"{self.canonical(proposal.architecture)} {proposal.steps}"
+        return f"{self.canonical(proposal.architecture)} {self._steps(proposal)}"
 
     def evaluate(self, trial: Trial) -> Report:
         """Train a candidate and report the task's metrics on `select`, with parameters and FLOPs.
 
-        Raises LimitError when it passes a limit or diverges, FileNotFoundError when the parent's weights are gone.
+        Raises LimitError when it passes a limit or diverges, FileNotFoundError when the parent's weights are gone, ValueError
+        when they cannot be read, when more steps than `steps` are proposed, or a mixture.
         """
-        start = perf_counter()
-        steps = self.steps if trial.proposal.steps is None else trial.proposal.steps
-        with self.limits.watch() as guard:
-            training = self._begin(trial)
+        if trial.proposal.mixture is not None:
+            raise ValueError("a mixture was proposed, but 'scratch' trains single architectures: use an evaluator that shares weights")
+        start, steps = perf_counter(), self._steps(trial.proposal)
+        # The data serve every candidate, so none is charged for loading them.
+        fit, _ = self._split("fit"), self._split("select")
+        with self.limits.watch(pick_device(self.device)) as guard:
+            training, built = self._begin(trial)
             if training.step < steps:
-                training.advance(self._split("fit"), steps, guard)
+                training.advance(fit, steps, guard)
             metrics = self._measure(training.result, "select")
-        self._save(trial, training)
+        self._save(trial, training, built)
         return Report({**metrics, **self.inspect(trial.proposal)}, perf_counter() - start)
 
     def reassess(self, trial: Trial, split: str) -> dict[str, float]:
         """Return the metrics of a finished trial's weights on another split."""
         report = trial.report
         owner = trial.number if report is None or report.reused is None else report.reused
-        training = self._begin(Trial(owner, Proposal(trial.architecture, parent=owner)))
+        training, _ = self._begin(Trial(owner, Proposal(trial.architecture, parent=owner)))
         return self._measure(training.result, split)
 
     def forget(self, keep: set[int]) -> None:
@@ -113,21 +118,28 @@ class Scratch(Evaluator):
             if int(path.stem.split("-")[1]) not in keep:
                 path.unlink(missing_ok=True)
 
-    def _begin(self, trial: Trial) -> Training:
-        """A training at its first step, or where the parent's ended."""
+    def _steps(self, proposal: Proposal) -> int:
+        return self.steps if proposal.steps is None else proposal.steps
+
+    def _begin(self, trial: Trial) -> tuple[Training, Architecture]:
+        """A training at its first step, or where the parent's ended, and the architecture that its network was built from.
+
+        Architectures of one canonical form name their tensors differently, so a continued training keeps the parent's.
+        """
         bench, proposal = self._bench, trial.proposal
         saved = None if proposal.parent is None else self._load(proposal.parent)
         same = saved is not None and saved["form"] == self.canonical(proposal.architecture)
         seed = int(saved["seed"]) if saved is not None and same else stream_seed(bench.seed, trial.number)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            network = bench.space.build(proposal.architecture, bench.task)
+            built = Architecture(saved["architecture"]) if saved is not None and same else proposal.architecture
+            network = bench.space.build(built, bench.task)
         if saved is not None and not same:
             inherit(network, saved["training"]["average"] or saved["training"]["network"])
         training = Training(network, bench.task, self.recipe, total=self.steps, seed=seed, device=pick_device(self.device))
         if saved is not None and same:
             training.load_state_dict(saved["training"])
-        return training
+        return training, built
 
     def _measure(self, network: nn.Module, split: str) -> dict[str, float]:
         examples = self._split(split)
@@ -142,21 +154,21 @@ class Scratch(Evaluator):
     def _weights(self, number: int) -> Path:
         return self._bench.folder / "weights" / f"trial-{number}.pt"
 
-    def _save(self, trial: Trial, training: Training) -> None:
+    def _save(self, trial: Trial, training: Training, built: Architecture) -> None:
         path = self._weights(trial.number)
         path.parent.mkdir(parents=True, exist_ok=True)
         buffer = io.BytesIO()
-        state = {"seed": training.seed, "training": training.state_dict(), "form": self.canonical(trial.architecture)}
+        state = {"seed": training.seed, "training": training.state_dict(), "form": self.canonical(built), "architecture": dict(built)}
         torch.save(state, buffer)
         atomic.write(path, lambda file: file.write(buffer.getbuffer()))
 
     def _load(self, number: int) -> dict[str, Any]:
         path = self._weights(number)
         try:
-            state: dict[str, Any] = torch.load(path, weights_only=True)
+            state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
         except FileNotFoundError as error:
             raise FileNotFoundError(f"{path} is missing: trial {number} failed, or its weights were removed") from error
-        except pickle.UnpicklingError as error:
+        except (pickle.UnpicklingError, RuntimeError, EOFError) as error:  # no pickle, a part of one, an empty file
             raise ValueError(f"{path} is not a checkpoint of nasflow: remove the run's folder and search anew") from error
         return state
 

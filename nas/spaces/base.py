@@ -30,7 +30,10 @@ class Picker(Protocol):
         """Return the module of a decision; only options that are needed are made."""
 
     def number(self, name: str, options: Sequence[int]) -> int:
-        """Return a number that shapes the network, such as a width. A supernet cannot mix numbers and refuses."""
+        """Return a number that shapes the network, such as a width; which decisions are asked must not depend on it.
+
+        A supernet cannot mix numbers and refuses.
+        """
 
 
 class SearchSpace(BaseModel, ABC):
@@ -65,7 +68,7 @@ class SearchSpace(BaseModel, ABC):
         return Supernet(self.define(picker, task), picker)
 
     def canonical(self, architecture: Mapping[str, str], task: Task) -> str:
-        """Return a text that is equal exactly for architectures known to build the same function.
+        """Return a text that is equal only for architectures known to build the same function.
 
         The default drops the decisions that were not asked because of other answers; a space that knows more overrides it.
         """
@@ -120,7 +123,9 @@ class _Builder:
 
     def _answer(self, name: str, options: tuple[str, ...]) -> str:
         self.asked.add(name)
-        answer = self._architecture[name]
+        answer = self._architecture.get(name)
+        if answer is None:
+            raise KeyError(f"the architecture does not answer {name}: pick one of {', '.join(options)}")
         if answer not in options:
             raise ValueError(f"{name} is {answer!r}: pick one of {', '.join(options)}")
         return answer

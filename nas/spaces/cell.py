@@ -47,7 +47,7 @@ class Cell(SearchSpace):
         return nn.Sequential(*layers, nn.BatchNorm2d(width), nn.ReLU(), task.head(width))
 
     def canonical(self, architecture: Mapping[str, str], task: Task) -> str:
-        """Return the sound form of the cell; see `canonical_form`."""
+        """Return the sound form of the cell; see `canonical_form`. Raises ValueError for an unknown operation."""
         return canonical_form(tuple(architecture[f"edge_{source}_{target}"] for source, target in EDGES))
 
 
@@ -133,7 +133,7 @@ class Reduction(nn.Module):
 
 @lru_cache(maxsize=65536)
 def canonical_form(operations: tuple[str, ...]) -> str:
-    """Return a text that two cells share exactly when they compute the same function of their input and weights.
+    """Return a text that two cells share only when they compute the same function of their input and weights.
 
     A node's value is the multiset of what is added into it. `none`, and any operation on a node that holds nothing, adds
     nothing; a skip adds the terms of its source; equal pooled values are one term; every convolution has weights of its own
@@ -141,6 +141,9 @@ def canonical_form(operations: tuple[str, ...]) -> str:
     order that gives the smallest text, since which edge a convolution sits on is only a name.
     """
     kinds = dict(zip(EDGES, operations, strict=True))
+    for (source, target), kind in kinds.items():
+        if kind not in OPERATIONS:
+            raise ValueError(f"edge_{source}_{target} is {kind!r}: pick one of {', '.join(OPERATIONS)}")
     values = _node_values(kinds)
     output = values[NODES - 1]
     instances = sorted(_instances(output, values))

@@ -17,13 +17,21 @@ from nas.spaces.base import Options, Picker, SearchSpace
 from nas.spaces.cell import image_channels
 from nas.tasks.base import Task
 
-Numbers = Annotated[tuple[PositiveInt, ...], MinLen(1)]
+
+def _each_once(numbers: tuple[int, ...]) -> tuple[int, ...]:
+    if len(set(numbers)) != len(numbers):
+        raise ValueError(f"{list(numbers)} holds a number twice: give each once")
+    return numbers
 
 
 def _odd(kernel: int) -> int:
     if kernel % 2 == 0:
         raise ValueError("a kernel must be odd, to keep height and width")
     return kernel
+
+
+Numbers = Annotated[tuple[PositiveInt, ...], MinLen(1), AfterValidator(_each_once)]
+Kernels = Annotated[tuple[Annotated[PositiveInt, AfterValidator(_odd)], ...], MinLen(1), AfterValidator(_each_once)]
 
 
 @final
@@ -34,7 +42,7 @@ class Chain(SearchSpace):
     """Widths to choose from, one list per stage; from the second stage on, each halves height and width first."""
     blocks: int = Field(2, ge=1)
     """Blocks per stage at most; all but the first may be skipped."""
-    kernels: tuple[Annotated[PositiveInt, AfterValidator(_odd)], ...] = Field((3, 5), min_length=1)
+    kernels: Kernels = (3, 5)
     """Odd kernel sizes to choose from."""
     expansions: Numbers = (1, 2)
     """Inner widths of a block to choose from, as multiples of the stage's width."""
@@ -82,6 +90,8 @@ class Chain(SearchSpace):
 
 def _normalisation(pick: Picker, stage: int, width: int) -> nn.Module:
     groups = gcd(width, 8)
+    if groups == width:  # a channel alone has nothing to be normalised by where the image has shrunk to one pixel
+        groups = max(1, width // 2)
     return pick(f"stage_{stage}.normalisation", {"batch": partial(nn.BatchNorm2d, width), "group": partial(nn.GroupNorm, groups, width)})
 
 

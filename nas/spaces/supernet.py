@@ -23,14 +23,15 @@ class Mixed(nn.Module):
         super().__init__()
         self.name = name
         self.options = nn.ModuleList([make() for make in options.values()])
-        self.weights: Tensor | None = None
-        self.live: tuple[int, ...] = ()
+        # A tuple, because a module would adopt a bare Parameter as a weight of its own.
+        self.running: tuple[Tensor, tuple[int, ...]] | None = None
 
     def forward(self, features: Tensor) -> Tensor:
         """Features in, the weighted sum of the live options' outputs out. Raises RuntimeError before a mixture is set."""
-        if self.weights is None:
+        if self.running is None:
             raise RuntimeError(f"the supernet has no mixture for {self.name!r}: call set_mixture first")
-        terms = [self.options[index](features) * self.weights[index] for index in self.live]
+        weights, live = self.running
+        terms = [self.options[index](features) * weights[index] for index in live]
         return torch.stack(terms).sum(dim=0) if len(terms) > 1 else terms[0]
 
 
@@ -68,16 +69,25 @@ class Supernet(nn.Module):
         self._places = picker.places
 
     def set_mixture(self, mixture: "Mixture") -> None:
-        """Run this mixture from now on; gradients flow to its tensors. Raises ValueError when all weights of a choice are 0."""
-        live = {name: tuple(weights.detach().nonzero().flatten().tolist()) for name, weights in mixture.items()}
-        for name, indices in live.items():
-            if not indices:
-                raise ValueError(f"all weights of choice {name!r} are 0: give one option a weight")
+        """Run this mixture from now on; gradients flow to its tensors.
+
+        Raises ValueError when a choice has no weights, another number of them than options, or only zeros.
+        """
+        running: dict[str, tuple[Tensor, tuple[int, ...]]] = {}
+        for choice in self.choices:
+            weights = mixture.get(choice.name)
+            if weights is None or weights.shape != (len(choice.options),):
+                found = "none" if weights is None else f"shape {tuple(weights.shape)}"
+                raise ValueError(f"the weights of choice {choice.name!r} are {found}: give one to each of {', '.join(choice.options)}")
+            running[choice.name] = weights, tuple(weights.detach().nonzero().flatten().tolist())
+            if not running[choice.name][1]:
+                raise ValueError(f"all weights of choice {choice.name!r} are 0: give one option a weight")
         for place in self._places:
-            place.weights, place.live = mixture[place.name], live[place.name]
+            place.running = running[place.name]
 
     def set_architecture(self, architecture: Architecture) -> None:
-        """Run a single path from now on."""
+        """Run a single path from now on. Raises ValueError or KeyError when a choice is not answered with one of its options."""
+        self.choices.check(architecture)
         self.set_mixture(
             {
                 choice.name: torch.tensor([float(option == architecture[choice.name]) for option in choice.options])

@@ -55,9 +55,10 @@ def _turn(images: Tensor, settings: Augmentation, generator: Generator) -> Tenso
 
 
 def _cut(images: Tensor, side: int, generator: Generator) -> Tensor:
-    """Set one square per image to zero; its centre lies anywhere in the image."""
+    """Set one square per image to zero; its centre lies anywhere in the image, so a part of it may lie outside."""
     batch, height, width, _ = images.shape
     centres = torch.rand(2, batch, 1, generator=generator, device=images.device)
-    rows = (torch.arange(height, device=images.device) - (centres[0] * height).floor()).abs() * 2 <= side - 1
-    columns = (torch.arange(width, device=images.device) - (centres[1] * width).floor()).abs() * 2 <= side - 1
-    return images.masked_fill((rows[:, :, None] & columns[:, None, :])[..., None], 0)
+    rows = torch.arange(height, device=images.device) - (centres[0] * height).floor() + side // 2
+    columns = torch.arange(width, device=images.device) - (centres[1] * width).floor() + side // 2
+    hit = ((rows >= 0) & (rows < side))[:, :, None] & ((columns >= 0) & (columns < side))[:, None, :]
+    return images.masked_fill(hit[..., None], 0)

@@ -6,16 +6,22 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import final
 
+import torch
 from pydantic import BaseModel, ConfigDict, Field
 
 _PAGE = resource.getpagesize()
+_SLACK = 512 * 2**20
+"""Addresses that thread stacks and allocators reserve without using them; refusing these would end the process, not the step."""
 
 
+@final
 class LimitError(RuntimeError):
     """A candidate went beyond a limit; the message gives the figure and the limit."""
 
 
+@final
 class Limits(BaseModel):
     """Limits on one candidate."""
 
@@ -24,17 +30,21 @@ class Limits(BaseModel):
     seconds: float | None = Field(None, gt=0)
     """Wall time of one evaluation; empty for none."""
     memory: float | None = Field(None, gt=0)
-    """Memory in MiB beyond what the process used before; empty for none."""
+    """Memory in MiB beyond what was used before, on the device that trains; empty for none. It is looked at every few steps;
+    within a step, a CPU's allocations fail at twice the limit, or 512 MiB above it."""
 
     @contextmanager
-    def watch(self) -> Iterator["Guard"]:
-        """Return the guard to ask at every step, and make allocations beyond the memory limit fail meanwhile."""
-        guard = Guard(self)
-        soft, hard = resource.getrlimit(resource.RLIMIT_AS)
-        if self.memory is not None:
-            # Addresses are reserved before they are used: twice the limit lets a step come to the guard, and stops one that never would.
-            ceiling = _pages(0) * _PAGE + int(2 * self.memory * 2**20)
-            resource.setrlimit(resource.RLIMIT_AS, (ceiling if hard == resource.RLIM_INFINITY else min(ceiling, hard), hard))
+    def watch(self, device: torch.device) -> Iterator["Guard"]:
+        """Return the guard to ask at every step; on a CPU, make allocations far beyond the memory limit fail meanwhile.
+
+        The limit on addresses is the process's own: other threads share it while the context lasts. A GPU's driver reserves
+        addresses by the hundred GiB, so there the guard alone watches, and an allocation fails when the device is full.
+        """
+        guard = Guard(self, device)
+        former = resource.getrlimit(resource.RLIMIT_AS)
+        if self.memory is not None and device.type == "cpu" and (addresses := _pages(0) * _PAGE):
+            limit = int(self.memory * 2**20)
+            _limit_addresses(addresses + limit + max(limit, _SLACK), former)
         try:
             yield guard
         except (RuntimeError, MemoryError) as error:
@@ -42,28 +52,48 @@ class Limits(BaseModel):
                 raise LimitError(f"memory passed the limit of {self.memory:g} MiB in one allocation") from error
             raise
         finally:
-            resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
+            resource.setrlimit(resource.RLIMIT_AS, former)
 
 
+@final
 class Guard:
     """Remembers where a candidate began, and checks it."""
 
-    def __init__(self, limits: Limits) -> None:
-        self._limits = limits
+    def __init__(self, limits: Limits, device: torch.device) -> None:
+        self._limits, self._device = limits, device
         self._start = time.monotonic()
-        self._resident = _pages(1)
+        if device.type == "cuda":
+            torch.cuda.init()  # type: ignore[no-untyped-call]
+            torch.cuda.reset_peak_memory_stats(device)
+        self._before = self._used()
 
     def check(self, step: int, loss: float) -> None:
         """Raise LimitError when time or memory is used up, or the loss is not a finite number."""
         if not math.isfinite(loss):
             raise LimitError(f"loss is {loss} at step {step}: training diverged")
-        limits = self._limits
-        if limits.seconds is not None and (seconds := time.monotonic() - self._start) > limits.seconds:
-            raise LimitError(f"time of {seconds:.1f} s passed the limit of {limits.seconds:g} s at step {step}")
-        if limits.memory is not None:
-            used = (_pages(1) - self._resident) * _PAGE / 2**20
-            if used > limits.memory:
-                raise LimitError(f"memory of {used:.0f} MiB passed the limit of {limits.memory:g} MiB at step {step}")
+        self.check_time(step)
+        if self._limits.memory is not None:
+            used = (self._used() - self._before) / 2**20
+            if used > self._limits.memory:
+                raise LimitError(f"memory of {used:.0f} MiB passed the limit of {self._limits.memory:g} MiB at step {step}")
+
+    def check_time(self, step: int) -> None:
+        """Raise LimitError when time is used up; cheap enough for every step."""
+        limit = self._limits.seconds
+        if limit is not None and (seconds := time.monotonic() - self._start) > limit:
+            raise LimitError(f"time of {seconds:.1f} s passed the limit of {limit:g} s at step {step}")
+
+    def _used(self) -> int:
+        """Bytes in use: the peak since the start on a GPU, else what of this process is resident now."""
+        if self._device.type == "cuda":
+            return torch.cuda.max_memory_allocated(self._device)
+        return _pages(1) * _PAGE
+
+
+def _limit_addresses(ceiling: int, former: tuple[int, int]) -> None:
+    """Lower the limit on addresses to `ceiling`; a limit that is lower already stays."""
+    bounds = [bound for bound in former if bound != resource.RLIM_INFINITY]
+    resource.setrlimit(resource.RLIMIT_AS, (min([ceiling, *bounds]), former[1]))
 
 
 def _pages(field: int) -> int:

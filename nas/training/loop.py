@@ -1,6 +1,7 @@
 """The training loop. Every step is a function of (seed, step), so a run that continues from a checkpoint is the run itself."""
 
 import copy
+from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, final
@@ -11,7 +12,7 @@ from torch import Generator, Tensor, nn
 
 from nas.tasks.base import Task
 from nas.training.augment import augment
-from nas.training.limits import Guard
+from nas.training.limits import Guard, LimitError
 from nas.training.recipe import Recipe
 
 _CHECK_EVERY = 10
@@ -31,13 +32,12 @@ class Examples:
 
 def load_examples(pairs: list[tuple[Any, Any]], device: torch.device) -> Examples:
     """Copy arrays, memory-mapped or not, to a device, one after the other."""
-    inputs = torch.cat([torch.from_numpy(np.array(inputs)) for inputs, _ in pairs])
-    targets = torch.cat([torch.from_numpy(np.array(targets)) for _, targets in pairs])
+    inputs, targets = (torch.from_numpy(np.concatenate(arrays)) for arrays in zip(*pairs, strict=True))
     return Examples(inputs.to(device), targets.to(device))
 
 
 def stream_seed(*parts: int) -> int:
-    """Return a seed of 63 bits for one purpose; streams of different parts are independent."""
+    """Return a seed of 63 bits for one purpose; streams of equally many but different parts are independent."""
     return int(np.random.SeedSequence(parts).generate_state(1, np.uint64)[0] >> np.uint64(1))
 
 
@@ -53,19 +53,22 @@ class Training:
         self.task, self.recipe, self.total, self.seed, self.device = task, recipe, total, seed, device
         self.prepare = task.prepare().to(device)
         self.optimizer = recipe.make_optimizer(self.network)
+        self._parameters = list(self.network.parameters())
         self.average = _Average(self.network, recipe.ema) if recipe.ema else None
         self.step = 0
 
     def advance(self, examples: Examples, until: int, guard: Guard) -> float:
-        """Train until `until` steps are done in all and return the mean loss of the last ones.
+        """Train until `until` steps are done in all and return the mean loss of the last ones, of one epoch at most.
 
-        Raises LimitError when the guard does.
+        Raises LimitError when the guard does, ValueError when `until` lies beyond the schedule.
         """
+        if until > self.total:
+            raise ValueError(f"{until} steps were asked for, but the schedule ends after {self.total}: ask for fewer, or plan for more")
         self.network.train()
         generator = Generator(self.device)
-        order, current, losses = torch.empty(0), -1, []
         batch = min(self.recipe.batch_size, len(examples))
         per_epoch = len(examples) // batch
+        order, current, losses = torch.empty(0), -1, deque[Tensor](maxlen=per_epoch)
         with torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else []):
             while self.step < until:
                 epoch, position = divmod(self.step, per_epoch)
@@ -74,13 +77,14 @@ class Training:
                     order, current = torch.randperm(len(examples), generator=generator, device=self.device), epoch
                 indices = order[position * batch : (position + 1) * batch]
                 generator.manual_seed(stream_seed(self.seed, 1, self.step))
-                torch.manual_seed(stream_seed(self.seed, 2, self.step))
+                _seed_layers(stream_seed(self.seed, 2, self.step), self.device)
                 images = augment(examples.inputs[indices], self.recipe.augmentation, generator)
                 losses.append(self._update(images, examples.targets[indices]))
                 self.step += 1
+                guard.check_time(self.step)
                 if self.step % _CHECK_EVERY == 0 or self.step == until:
                     guard.check(self.step, float(losses[-1]))
-        return float(torch.stack(losses[-per_epoch:]).mean()) if losses else float("nan")
+        return float(torch.stack(list(losses)).mean()) if losses else float("nan")
 
     def _update(self, inputs: Tensor, targets: Tensor) -> Tensor:
         for group in self.optimizer.param_groups:
@@ -91,10 +95,10 @@ class Training:
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         if self.recipe.gradient_clip:
-            nn.utils.clip_grad_norm_(self.network.parameters(), self.recipe.gradient_clip)
+            nn.utils.clip_grad_norm_(self._parameters, self.recipe.gradient_clip)
         self.optimizer.step()
         if self.average is not None:
-            self.average.update(self.network, self.step)
+            self.average.update(self.step)
         return loss.detach()
 
     @property
@@ -123,36 +127,54 @@ class _Average:
     def __init__(self, network: nn.Module, decay: float) -> None:
         self.network = copy.deepcopy(network).requires_grad_(False)
         self._decay = decay
+        # Tensors are changed in place for as long as a network lives, so they can be collected once instead of at every step.
+        pairs = list(zip(self.network.state_dict().values(), network.state_dict().values(), strict=True))
+        self._mine = [mine for mine, _ in pairs if mine.is_floating_point()]
+        self._theirs = [theirs for _, theirs in pairs if theirs.is_floating_point()]
+        self._counts = [(mine, theirs) for mine, theirs in pairs if not mine.is_floating_point()]
 
     @torch.no_grad()
-    def update(self, network: nn.Module, step: int) -> None:
+    def update(self, step: int) -> None:
         """Move the average towards the network; `step` counts from 0."""
-        mine, theirs = self.network.state_dict(), network.state_dict()
-        floats = [name for name, value in theirs.items() if value.is_floating_point()]
-        weight = 1 - min(self._decay, (1 + step) / (10 + step))
-        torch._foreach_lerp_([mine[name] for name in floats], [theirs[name] for name in floats], weight)
-        for name in theirs.keys() - set(floats):
-            mine[name].copy_(theirs[name])
+        torch._foreach_lerp_(self._mine, self._theirs, 1 - min(self._decay, (1 + step) / (10 + step)))
+        for mine, theirs in self._counts:
+            mine.copy_(theirs)
+
+
+def _seed_layers(seed: int, device: torch.device) -> None:
+    """Seed what layers such as dropout draw from. `torch.manual_seed` would note a stack trace each time where no GPU is in use."""
+    torch.default_generator.manual_seed(seed)
+    if device.type == "cuda":
+        torch.cuda.manual_seed_all(seed)
 
 
 @torch.inference_mode()
 def outputs_of(network: nn.Module, examples: Examples, task: Task) -> Tensor:
-    """Return a network's outputs for all examples, in evaluation mode, on the CPU."""
+    """Return a network's outputs for all examples, in evaluation mode, on the CPU.
+
+    Raises LimitError when one of them is not a finite number, since metrics of such outputs look like those of a bad network.
+    """
     prepare = task.prepare().to(examples.inputs.device)
     mode = network.training
     network.eval()
     try:
-        batches = examples.inputs.split(_EVALUATION_BATCH)
-        return torch.cat([network(prepare(batch)).float() for batch in batches]).cpu()
+        batches = torch.split(examples.inputs, _EVALUATION_BATCH)
+        outputs = torch.cat([network(prepare(batch)).float() for batch in batches]).cpu()
     finally:
         network.train(mode)
+    if not outputs.isfinite().all():
+        raise LimitError("the network's outputs are not finite numbers: training diverged, lower the learning rate")
+    return outputs
 
 
 def pick_device(name: str) -> torch.device:
-    """Return the device of a setting; `auto` is the first GPU if there is one. Raises ValueError when it is not there."""
+    """Return the device of a setting; `auto` is the first GPU if there is one. Raises ValueError when there is none of that name."""
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    device = torch.device(name)
-    if device.type == "cuda" and not torch.cuda.is_available():
-        raise ValueError(f"device is {name!r} but torch finds no GPU: set it to 'cpu' or 'auto'")
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise ValueError(f"device is {name!r}, which torch does not know: use cpu, cuda, cuda:N or auto") from error
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise ValueError(f"device is {name!r} but torch finds {torch.cuda.device_count()} GPUs: set it to 'cpu' or 'auto'")
     return device

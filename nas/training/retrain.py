@@ -42,22 +42,25 @@ class Progress:
 
 
 def retrain(network: nn.Module, task: Task, plan: Plan, folder: Path, examples: Examples, held_out: Examples | None) -> Progress:
-    """Train for all epochs and return the curve and the chosen weights.
+    """Train for all epochs, from the last checkpoint in `folder` if there is one, and return the curve and the chosen weights.
 
     With held-out examples the weights of the best evaluation are chosen, of equal ones those with the smaller loss, else the
     last; without, the last weights. Checkpoints and, at the end, `seed-N.safetensors` are written to `folder`. Raises
-    LimitError when training diverges.
+    LimitError when training diverges, ValueError when the plan's metric cannot be measured on the held-out examples.
     """
+    if held_out is not None and plan.metric not in task.metric_names:
+        known = ", ".join(task.metric_names)
+        raise ValueError(f"weights cannot be chosen by {plan.metric!r}, which training does not change: choose one of {known}")
     batch = min(plan.recipe.batch_size, len(examples))
     per_epoch = len(examples) // batch
     training = Training(network, task, plan.recipe, total=plan.epochs * per_epoch, seed=plan.seed, device=plan.device)
     checkpoint, progress = folder / f"seed-{plan.seed}.pt", Progress()
     if checkpoint.exists():
-        state = torch.load(checkpoint, weights_only=True)
+        state = torch.load(checkpoint, map_location="cpu", weights_only=True)
         training.load_state_dict(state["training"])
         progress = Progress(**state["progress"])
     every = -(-plan.epochs // _EVALUATIONS)
-    with Limits().watch() as guard:
+    with Limits().watch(plan.device) as guard:
         for epoch in range(training.step // per_epoch, plan.epochs):
             loss = training.advance(examples, (epoch + 1) * per_epoch, guard)
             if (epoch + 1) % every == 0 or epoch + 1 == plan.epochs:

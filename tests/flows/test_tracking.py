@@ -70,7 +70,7 @@ def test_a_killed_keeper_takes_dvc_and_the_stage_with_it(project: Project) -> No
 
     def kill(line: str) -> None:
         if not keepers:
-            keepers.extend(process.pid for process in psutil.Process().children() if "flows.keeper" in process.cmdline())
+            keepers.extend(process.pid for process in psutil.Process().children() if "keeper" in " ".join(process.cmdline()))
             os.kill(keepers[0], signal.SIGKILL)
 
     with tracking.session(project.root) as session, pytest.raises(tracking.TrackingError, match="ended unexpectedly"):

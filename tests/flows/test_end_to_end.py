@@ -1,0 +1,200 @@
+"""The whole path with the real command line, the real DVC and the real Prefect engine, on the digits that scikit-learn brings."""
+
+import csv
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from real_project import BIN, RealProject, make_real_project
+
+from nas.data.dataset import Dataset
+
+pytestmark = pytest.mark.end_to_end
+STAGES = ("prepare", "search", "train", "export")
+SKIPPED = "didn't change, skipping"
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> RealProject:
+    """A project that `dvc repro` has built; tests must leave it up to date."""
+    project = make_real_project(tmp_path_factory.mktemp("built"))
+    project.run("dvc", "repro")
+    return project
+
+
+@pytest.fixture
+def copied(built: RealProject, tmp_path: Path) -> RealProject:
+    """A copy of the built project, to change."""
+    root = tmp_path / "project"
+    shutil.copytree(built.root, root, symlinks=True)
+    return RealProject(root, {**built.environment, "PYTHONPATH": str(root)})
+
+
+def test_every_result_is_there_and_says_the_same(built: RealProject) -> None:
+    results = built.root / "results"
+    best = json.loads((results / "search/best.json").read_text())
+    winner = json.loads((results / "train/architecture.json").read_text())
+    manifest = json.loads((results / "export/manifest.json").read_text())
+    with (results / "search/trials.csv").open() as file:
+        trials = list(csv.DictReader(file))
+    assert len(trials) == 4
+    assert {trial["status"] for trial in trials} == {"done"}
+    assert winner["architecture"] == best["architecture"]
+    row = trials[best["trial"]]
+    assert {name: row[name] for name in best["architecture"]} == best["architecture"]
+    assert json.loads(manifest["metadata"]["architecture"]) == best["architecture"]
+    assert manifest["parity"]["agreement"] == 1.0
+    assert manifest["parity"]["examples"] == Dataset.open(results / "prepare").description.counts["test"]
+    shipped = json.loads((results / "train/details.json").read_text())["shipped"]
+    assert manifest["test"]["accuracy"] == pytest.approx(shipped["accuracy"])
+    with (results / "train/confusion.csv").open() as file:
+        pairs = list(csv.DictReader(file))
+    assert sum(pair["actual"] == pair["predicted"] for pair in pairs) / len(pairs) == pytest.approx(shipped["accuracy"])
+    for stage in STAGES:
+        assert json.loads((results / stage / "lineage.json").read_text())["stage"] == stage
+        assert json.loads((results / stage / "summary.json").read_text())["lines"]
+
+
+def test_a_second_run_does_nothing_and_status_is_clean(built: RealProject) -> None:
+    assert built.run("dvc", "repro").stdout.count(SKIPPED) == 4
+    assert json.loads(built.run("dvc", "status", "--json").stdout) == {}
+
+
+def test_metrics_and_plots_can_be_shown(built: RealProject, tmp_path: Path) -> None:
+    metrics = json.loads(built.run("dvc", "metrics", "show", "--json").stdout)[""]["data"]
+    assert 0 <= metrics["results/train/metrics.json"]["data"]["test"]["accuracy"] <= 1
+    built.run("dvc", "plots", "show", "--out", str(tmp_path / "plots"))
+    page = (tmp_path / "plots" / "index.html").read_text()
+    for title in ("Search progress", "Training", "Confusion"):
+        assert title in page
+
+
+def test_a_changed_export_setting_runs_only_export(copied: RealProject) -> None:
+    before = copied.content("prepare", "search", "train")
+    copied.set("export.tolerance=0.0002")
+    output = copied.run("dvc", "repro").stdout
+    assert output.count(SKIPPED) == 3
+    assert "Running stage 'export'" in output
+    assert copied.content("prepare", "search", "train") == before
+
+
+def test_an_experiment_overrides_a_setting_and_continues_the_search(copied: RealProject) -> None:
+    before = (copied.root / "results/search/trials.csv").read_text().splitlines()
+    copied.run("dvc", "exp", "run", "-S", "search.trials=6", "search")
+    after = (copied.root / "results/search/trials.csv").read_text().splitlines()
+    assert len(after) == 7
+    assert after[:5] == before
+
+
+def test_the_flow_and_dvc_agree_and_nothing_runs_twice(copied: RealProject) -> None:
+    first = copied.run("nasflow", "run")
+    for stage in STAGES:
+        assert f"{stage}: cached" in first.stdout
+    assert "results/export/model.onnx" in first.stdout
+    changed = copied.run("nasflow", "run", "--set", "train.epochs=2")
+    assert [f"{stage}: cached" in changed.stdout for stage in STAGES] == [True, True, False, False]
+    assert json.loads(copied.run("dvc", "status", "--json").stdout) == {}
+    assert copied.run("dvc", "repro").stdout.count(SKIPPED) == 4
+    verdict = "within noise", "higher than the search said", "lower than the search said"
+    assert any(words in changed.stdout for words in verdict)
+
+
+def test_a_killed_search_and_a_killed_training_end_with_the_same_bytes(built: RealProject, copied: RealProject) -> None:
+    for stage, moment in (("search", "journal.jsonl"), ("train", "seed-0.pt")):
+        shutil.rmtree(copied.root / ".nasflow")
+        shutil.rmtree(copied.root / "results" / stage)
+        for _ in range(2):
+            _kill_after(copied, stage, moment)
+            assert not (copied.root / "results" / stage).exists()
+        copied.run("nasflow", "stage", stage)
+        assert copied.content(stage) == built.content(stage)
+
+
+def _kill_after(project: RealProject, stage: str, moment: str) -> None:
+    """Start a stage and kill it with SIGKILL shortly after the run's folder shows a change of the file."""
+    process = subprocess.Popen(
+        project.words("nasflow", "stage", stage), cwd=project.root, env=project.environment, stdout=subprocess.DEVNULL
+    )
+    sizes = _state(project, moment)
+    deadline = time.monotonic() + 120
+    while _state(project, moment) == sizes and process.poll() is None:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    os.kill(process.pid, signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL, "the stage ended before it could be killed: give it more to do"
+
+
+def _state(project: RealProject, name: str) -> list[tuple[int, int]]:
+    found = (project.root / ".nasflow").glob(f"*/{name}")
+    return [(path.stat().st_size, path.stat().st_mtime_ns) for path in found]
+
+
+def test_predict_needs_nothing_of_ours(built: RealProject, tmp_path: Path) -> None:
+    dataset = Dataset.open(built.root / "results/prepare")
+    images, targets = dataset.inputs("test")[:20], dataset.targets("test")[:20]
+    paths = []
+    for index, image in enumerate(images):
+        paths.append(str(tmp_path / f"{index}.png"))
+        Image.fromarray(np.array(image[..., 0])).save(paths[-1])
+    shutil.copytree(built.root / "results/export", tmp_path / "model")
+    blocked = "import sys, runpy; sys.modules.update(dict.fromkeys(['torch', 'nas', 'flows', 'export', 'onnx', 'sklearn'])); "
+    code = f"{blocked}sys.argv = ['predict.py', *sys.argv[1:]]; runpy.run_path('model/predict.py', run_name='__main__')"
+    done = subprocess.run([sys.executable, "-c", code, *paths, "--json"], cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    answers = [json.loads(line) for line in done.stdout.splitlines()] if done.stdout.lstrip()[0] == "{" else json.loads(done.stdout)
+    assert len(answers) == 20
+    details = json.loads((built.root / "results/train/details.json").read_text())
+    right = sum(answer["class"] == str(target) for answer, target in zip(answers, targets, strict=True))
+    assert right >= 20 * details["shipped"]["accuracy"] - 4
+
+
+def test_a_wrong_setting_stops_everything_before_any_work(copied: RealProject) -> None:
+    text = (copied.root / "params.yaml").read_text()
+    (copied.root / "params.yaml").write_text(text.replace("trials: 4", "trails: 4"))
+    before = copied.content(*STAGES)
+    for command in (["nasflow", "run"], ["nasflow", "stage", "search"], ["nasflow", "check"]):
+        done = copied.run(*command, check=False)
+        assert done.returncode == 1
+        assert done.stderr.strip().endswith("search.trails is not a setting: did you mean 'trials'?")
+        assert "Traceback" not in done.stderr
+    assert copied.content(*STAGES) == before
+
+
+def test_missing_data_are_named_and_nothing_is_published(copied: RealProject) -> None:
+    shutil.rmtree(copied.root / "results")
+    copied.set("prepare.source={name: npz, path: nowhere.npz}")
+    done = copied.run("nasflow", "stage", "prepare", check=False)
+    assert done.returncode == 1
+    assert "nowhere.npz" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (copied.root / "results" / "prepare").exists()
+    done = copied.run("nasflow", "stage", "train", check=False)
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+
+
+def test_candidates_that_break_a_constraint_are_rejected_before_training(copied: RealProject) -> None:
+    copied.set('search.objective.constraints={parameters: "<= 40000"}')
+    copied.run("nasflow", "stage", "search")
+    with (copied.root / "results/search/trials.csv").open() as file:
+        trials = list(csv.DictReader(file))
+    done = [trial for trial in trials if trial["status"] == "done"]
+    rejected = [trial for trial in trials if trial["status"] == "rejected"]
+    assert len(done) == 4
+    assert rejected
+    assert all(float(trial["parameters"]) <= 40000 for trial in done)
+    assert all(float(trial["parameters"]) > 40000 and trial["accuracy"] == "" and "<= 40000" in trial["error"] for trial in rejected)
+
+
+def test_the_command_answers_fast_when_asked_for_help() -> None:
+    code = "import flows.cli, sys; print([name for name in ('torch', 'prefect', 'dvc') if name in sys.modules])"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"
+    assert "stage" in subprocess.run([BIN / "nasflow", "--help"], capture_output=True, text=True, check=True).stdout

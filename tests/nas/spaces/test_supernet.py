@@ -1,0 +1,168 @@
+"""All options in one network: single paths are stand-alone networks, mixtures are weighted sums, and weight 0 costs nothing."""
+
+import copy
+from collections.abc import Mapping
+
+import numpy as np
+import pytest
+import torch
+from small_images import random_images, task_of
+from torch import Tensor, nn
+
+from nas.architecture import Architecture
+from nas.spaces.base import Picker, SearchSpace
+from nas.spaces.cell import Cell
+from nas.spaces.chain import Chain
+from nas.spaces.supernet import Mixed, Supernet
+from nas.tasks.base import Task
+
+CELL = Cell(channels=4, cells=1, stages=2)
+
+
+class Nested(SearchSpace):
+    """A decision inside an option of another, and one that is asked in two places."""
+
+    def define(self, pick: Picker, task: Task) -> nn.Module:
+        def deep() -> nn.Module:
+            return nn.Sequential(nn.Conv2d(1, 1, 1), pick("inner", {"relu": nn.ReLU, "tanh": nn.Tanh}))
+
+        first = pick("outer", {"deep": deep, "skip": nn.Identity})
+        return nn.Sequential(first, *[pick("twice", {"a": nn.Tanh, "b": nn.Sigmoid}) for _ in range(2)], task.head(1))
+
+
+class Torn(SearchSpace):
+    """One name with two sets of options."""
+
+    def define(self, pick: Picker, task: Task) -> nn.Module:
+        return nn.Sequential(pick("one", {"a": nn.ReLU}), pick("one", {"b": nn.ReLU}))
+
+
+def images() -> Tensor:
+    return task_of().prepare()(random_images(4))
+
+
+def single_path(supernet: Supernet, architecture: Mapping[str, str]) -> dict[str, Tensor]:
+    """The supernet's tensors by the names that the stand-alone network gives them."""
+    network = copy.deepcopy(supernet.network)
+    for path, module in list(network.named_modules()):
+        if isinstance(module, Mixed):
+            options = next(choice.options for choice in supernet.choices if choice.name == module.name)
+            parent, _, leaf = path.rpartition(".")
+            setattr(network.get_submodule(parent), leaf, module.options[options.index(architecture[module.name])])
+    return network.state_dict()
+
+
+def uniform(supernet: Supernet) -> dict[str, Tensor]:
+    return {choice.name: torch.full((len(choice.options),), 1 / len(choice.options)) for choice in supernet.choices}
+
+
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("space", [CELL, Nested()], ids=["cell", "nested"])
+def test_a_single_path_is_the_stand_alone_network(space: SearchSpace, training: bool) -> None:
+    task, rng = task_of(), np.random.default_rng(0)
+    torch.manual_seed(0)
+    supernet = space.supernet(task)
+    for _ in range(20):
+        architecture = space.choices(task).sample(rng)
+        alone = space.build(architecture, task)
+        weights = single_path(supernet, architecture)
+        alone.load_state_dict({name: weights[name] for name in alone.state_dict()})
+        supernet.set_architecture(architecture)
+        expected = alone.train(training)(images())
+        found = copy.deepcopy(supernet).train(training)(images())
+        torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-6)
+
+
+def test_a_mixture_is_the_weighted_sum() -> None:
+    options = {"double": lambda: nn.Conv2d(1, 1, 3, padding=1), "skip": nn.Identity, "tanh": nn.Tanh}
+    mixed, features = Mixed("place", options), torch.randn(2, 1, 5, 5)
+    weights = torch.tensor([0.5, -2.0, 0.25])
+    mixed.running = weights, (0, 1, 2)
+    expected = sum(weight * option(features) for weight, option in zip(weights, mixed.options, strict=True))
+    torch.testing.assert_close(mixed(features), expected)
+
+
+def test_an_option_of_weight_zero_is_not_run() -> None:
+    supernet, calls = CELL.supernet(task_of()), dict[str, int]()
+    mixture = uniform(supernet)
+    mixture["edge_0_3"] = torch.tensor([0.0, 0.0, 0.4, 0.0, 0.6])
+    for place in supernet.modules():
+        if isinstance(place, Mixed) and place.name == "edge_0_3":
+            for index, option in enumerate(place.options):
+                option.register_forward_hook(lambda *_, key=str(index): calls.__setitem__(key, calls.get(key, 0) + 1))
+    supernet.set_mixture(mixture)
+    supernet(images())
+    assert calls == {"2": 2, "4": 2}, "two cells, two live options"
+
+
+def test_gradients_reach_the_mixture_and_all_live_options() -> None:
+    task = task_of()
+    supernet = CELL.supernet(task)
+    mixture = {name: weights.requires_grad_() for name, weights in uniform(supernet).items()}
+    supernet.set_mixture(mixture)
+    task.loss(supernet(images()), torch.arange(4), 0.0).backward()
+    assert all(weights.grad is not None and weights.grad.isfinite().all() for weights in mixture.values())
+    assert all(weight.grad is not None for weight in supernet.parameters())
+    name, step = "edge_0_1", 1e-3
+    moved = {key: weights.detach().clone() for key, weights in mixture.items()}
+    losses = []
+    for sign in (1, -1):
+        moved[name] = mixture[name].detach() + sign * step * torch.eye(5)[3]
+        supernet.set_mixture(moved)
+        losses.append(float(task.loss(supernet(images()), torch.arange(4), 0.0)))
+    assert mixture[name].grad is not None
+    assert float(mixture[name].grad[3]) == pytest.approx((losses[0] - losses[1]) / (2 * step), rel=0.05, abs=1e-3)
+
+
+def test_a_mixture_of_parameters_does_not_become_a_weight() -> None:
+    supernet = CELL.supernet(task_of())
+    before = list(supernet.state_dict())
+    supernet.set_mixture({name: nn.Parameter(weights) for name, weights in uniform(supernet).items()})
+    assert list(supernet.state_dict()) == before
+    assert supernet(images()).requires_grad
+
+
+def test_what_is_wrong_with_a_mixture_is_said() -> None:
+    supernet = CELL.supernet(task_of())
+    with pytest.raises(RuntimeError, match="no mixture for 'edge_0_1': call set_mixture first"):
+        supernet(images())
+    with pytest.raises(ValueError, match="all weights of choice 'edge_0_2' are 0"):
+        supernet.set_mixture({**uniform(supernet), "edge_0_2": torch.zeros(5)})
+    with pytest.raises(ValueError, match="weights of choice 'edge_0_2' are none"):
+        supernet.set_mixture({name: weights for name, weights in uniform(supernet).items() if name != "edge_0_2"})
+    with pytest.raises(ValueError, match=r"weights of choice 'edge_0_2' are shape \(4,\)"):
+        supernet.set_mixture({**uniform(supernet), "edge_0_2": torch.ones(4)})
+    supernet.set_mixture(uniform(supernet))
+    with pytest.raises(ValueError, match="edge_0_1 is 'conv'"):
+        supernet.set_architecture(CELL.choices(task_of()).sample(np.random.default_rng(0)).replace("edge_0_1", "conv"))
+
+
+def test_a_space_of_numbers_refuses_in_a_sentence() -> None:
+    with pytest.raises(ValueError, match=r"'stage_0.width' picks a number, which a supernet cannot mix: use the evaluator 'scratch'"):
+        Chain().supernet(task_of())
+
+
+def test_the_heaviest_options_make_the_architecture() -> None:
+    task = task_of()
+    choices = CELL.choices(task)
+    wanted = choices.sample(np.random.default_rng(5))
+    mixture = {choice.name: torch.tensor([1.0 + (option == wanted[choice.name]) for option in choice.options]) for choice in choices}
+    assert CELL.discretize(mixture, task) == wanted
+
+
+def test_decisions_inside_options_are_recorded_and_dropped_when_unasked() -> None:
+    space, task = Nested(), task_of()
+    assert [choice.name for choice in space.choices(task)] == ["inner", "outer", "twice"] or [
+        choice.name for choice in space.choices(task)
+    ] == ["outer", "inner", "twice"]
+    skip = Architecture({"outer": "skip", "inner": "relu", "twice": "a"})
+    assert space.canonical(skip, task) == space.canonical(skip.replace("inner", "tanh"), task)
+    deep = skip.replace("outer", "deep")
+    assert space.canonical(deep, task) != space.canonical(deep.replace("inner", "tanh"), task)
+    network = space.build(skip.replace("twice", "b"), task)
+    assert [type(module) for module in network[1:3]] == [nn.Sigmoid, nn.Sigmoid], "one name is one decision"
+
+
+def test_one_name_with_two_sets_of_options_is_refused() -> None:
+    with pytest.raises(ValueError, match="choice 'one' is asked with options"):
+        Torn().choices(task_of())

@@ -1,0 +1,324 @@
+"""The journal: whatever is cut, flipped or refused by the disk, what comes back is a committed prefix or a clear error."""
+
+import json
+import os
+import struct
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from fake_search import plain, search_in
+from hypothesis import given
+from hypothesis import strategies as st
+
+from nas import journal as journal_module
+from nas.architecture import Architecture
+from nas.journal import FORMAT_VERSION, FileJournal, JournalError, MemoryJournal, Resumed, decode_trial, encode_trial
+from nas.trial import Proposal, Report, Score, Trial
+
+texts = st.text(max_size=5)
+float32s = st.floats(width=32)
+mixtures = st.none() | st.dictionaries(
+    texts, st.lists(float32s, max_size=4).map(lambda weights: torch.tensor(weights, dtype=torch.float32)), max_size=3
+)
+counts = st.none() | st.integers(0, 10**12)
+proposals = st.builds(Proposal, st.dictionaries(texts, texts, max_size=3).map(Architecture), counts, counts, mixtures)
+metrics = st.dictionaries(texts, st.floats() | st.integers(-(10**15), 10**15), max_size=4)
+reports = st.builds(Report, metrics, st.floats(0, 1e9), st.none() | texts, mixtures, counts)
+scores = st.builds(Score, st.floats(allow_nan=False), st.lists(st.floats(allow_nan=False), max_size=3).map(tuple))
+trials = st.one_of(
+    st.builds(Trial, st.integers(0, 10**9), proposals), st.builds(Trial, st.integers(0, 10**9), proposals, reports, st.none() | scores)
+)
+
+
+def bits(value: Any) -> Any:
+    """A value that is equal only for the same bits: NaN, minus zero, integers and tensors told apart."""
+    match value:
+        case float():
+            return struct.pack("<d", value) if value == value else "nan"
+        case torch.Tensor():
+            return value.dtype, tuple(value.shape), [bits(number) for number in value.tolist()]
+        case Trial() | Proposal() | Report():
+            return type(value), [bits(getattr(value, name)) for name in value.__slots__]
+        case Architecture():
+            return value
+        case dict():
+            return {name: bits(item) for name, item in value.items()}
+        case tuple():
+            return type(value), [bits(item) for item in value]
+    return type(value), value
+
+
+@given(trials)
+def test_a_trial_comes_back_bit_for_bit(trial: Trial) -> None:
+    assert bits(decode_trial(json.loads(json.dumps(encode_trial(trial))))) == bits(trial)
+
+
+def done(number: int, accuracy: float = 0.5) -> Trial:
+    return Trial(number, Proposal(Architecture({"a": f"option {number}"})), Report({"accuracy": accuracy}, 1.0), Score(0.0, (accuracy,)))
+
+
+def waiting(number: int) -> Trial:
+    return Trial(number, Proposal(Architecture({"a": f"option {number}"})))
+
+
+def resume(folder: Path, fingerprint: str = "f") -> Resumed:
+    with FileJournal(folder, fingerprint=fingerprint) as journal:
+        return journal.resume()
+
+
+def write_journal(folder: Path, count: int, *, state: Callable[[int], dict[str, Any]] = lambda told: {}, every: int = 1) -> list[Trial]:
+    """Continue a journal to `count` trials with one waiting; returns what is committed."""
+    with FileJournal(folder, fingerprint="f") as journal:
+        known = [trial for trial in journal.resume().trials if trial.report is not None]
+        for number in range(len(known), count):
+            journal.append(done(number, number / 7))
+            if (number + 1) % every == 0:
+                journal.commit([waiting(number + 1)], state(number + 1))
+    return [*(done(number, number / 7) for number in range(count)), waiting(count)]
+
+
+def test_numbers_of_other_libraries_are_written_as_numbers(tmp_path: Path) -> None:
+    with FileJournal(tmp_path, fingerprint="f") as journal:
+        journal.resume()
+        journal.append(Trial(0, waiting(0).proposal, Report({"a": np.float32(0.1), "b": torch.tensor(0.1), "c": np.int64(7)})))  # type: ignore[dict-item]
+        journal.commit([], {})
+    report = resume(tmp_path).trials[0].report
+    assert report is not None
+    assert report.metrics == {"a": float(np.float32(0.1)), "b": float(np.float32(0.1)), "c": 7}
+
+
+def test_what_was_committed_comes_back_and_the_rest_does_not(tmp_path: Path) -> None:
+    expected = write_journal(tmp_path, 4)
+    with FileJournal(tmp_path, fingerprint="f") as journal:
+        assert journal.resume().trials == expected
+        journal.append(done(4))
+    assert resume(tmp_path).trials == expected
+    assert MemoryJournal().resume() == Resumed()
+
+
+def test_every_cut_of_a_real_journal_gives_a_committed_prefix_and_the_same_end(tmp_path: Path) -> None:
+    whole = search_in(tmp_path / "whole", "parallel", 12)
+    data = (tmp_path / "whole" / "journal.jsonl").read_bytes()
+    ends = [end for end in line_ends(data) if b'{"commit":' in data[:end].splitlines()[-1]]
+    header, folder = line_ends(data)[0], tmp_path / "cut"
+    folder.mkdir()
+    for length in range(len(data) + 1):
+        (folder / "journal.jsonl").write_bytes(data[:length])
+        resumed = resume(folder, "parallel").trials
+        told = [trial for trial in resumed if trial.report is not None]
+        assert len(told) == sum(end <= length for end in ends)
+        assert plain(told) == plain(whole[: len(told)])
+        assert [trial.number for trial in resumed] == list(range(len(resumed)))
+        assert (folder / "journal.jsonl").read_bytes() == data[: max(end for end in (header, *ends) if end <= max(length, header))]
+    for length in (0, 5, *(end + shift for end in ends[::4] for shift in (-1, 0, 20))):
+        (folder / "journal.jsonl").write_bytes(data[:length])
+        assert plain(search_in(folder, "parallel", 12)) == plain(whole)
+
+
+def line_ends(data: bytes) -> list[int]:
+    return [position + 1 for position, byte in enumerate(data) if byte == ord("\n")]
+
+
+def test_a_flipped_byte_names_its_line(tmp_path: Path) -> None:
+    write_journal(tmp_path, 3)
+    path = tmp_path / "journal.jsonl"
+    data = path.read_bytes()
+    ends = line_ends(data)
+    for position in range(ends[-2] - 1):
+        line = 1 + sum(end <= position for end in ends)
+        for flip in (0x01, 0x80):
+            path.write_bytes(data[:position] + bytes([data[position] ^ flip]) + data[position + 1 :])
+            with pytest.raises(JournalError, match=rf"journal\.jsonl line {line} is damaged"):
+                resume(tmp_path)
+    for position in range(ends[-2] - 1, len(data)):  # damage to the last commit line cannot be told from a torn write
+        path.write_bytes(data[:position] + bytes([data[position] ^ 0x01]) + data[position + 1 :])
+        assert [trial.number for trial in resume(tmp_path).trials] == [0, 1, 2]
+
+
+def test_a_page_of_the_last_commit_lost_with_the_power_is_a_torn_commit(tmp_path: Path) -> None:
+    """The file has its new length, the last page is there, the page before holds zeros where the commit begins."""
+    write_journal(tmp_path, 3)
+    path = tmp_path / "journal.jsonl"
+    data = path.read_bytes()
+    ends = line_ends(data)
+    for end in range(ends[-3] + 1, ends[-1] + 1):
+        path.write_bytes(data[: ends[-3]] + bytes(end - ends[-3]) + data[end:])
+        assert [trial.number for trial in resume(tmp_path).trials] == [0, 1, 2]
+    path.write_bytes(data[: ends[1] - 9] + bytes(5) + data[ends[1] - 4 :])
+    with pytest.raises(JournalError, match="line 2 is damaged"):
+        resume(tmp_path)
+
+
+@pytest.mark.parametrize("content", [b"my notes, worth keeping\n", b"trial,accuracy\n0,0.5\n"])
+def test_a_file_that_is_no_journal_is_not_overwritten(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "journal.jsonl").write_bytes(content)
+    with pytest.raises(JournalError, match="line 1 is damaged, or this is not a journal"):
+        resume(tmp_path)
+    assert (tmp_path / "journal.jsonl").read_bytes() == content
+
+
+def test_another_search_or_format_is_refused_and_left_as_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_journal(tmp_path, 3)
+    path = tmp_path / "journal.jsonl"
+    path.write_bytes(path.read_bytes() + b"not committed")
+    before = path.read_bytes()
+    with pytest.raises(JournalError, match="belongs to the search f, not to g: use another folder"):
+        resume(tmp_path, "g")
+    monkeypatch.setattr(journal_module, "FORMAT_VERSION", FORMAT_VERSION + 1)
+    with pytest.raises(JournalError, match=rf"format {FORMAT_VERSION}, this version writes {FORMAT_VERSION + 1}: finish the search with"):
+        resume(tmp_path)
+    assert path.read_bytes() == before
+
+
+def learned(told: int) -> dict[str, Any]:
+    return {"strategy": {"logits": torch.arange(3.0) * told, "names": ["a", "b"], "count": told}, "evaluator": {}}
+
+
+def test_learned_state_comes_back_and_old_snapshots_go(tmp_path: Path) -> None:
+    write_journal(tmp_path, 9, state=learned, every=3)
+    assert sorted(os.listdir(tmp_path)) == ["journal.jsonl", "state-9.pt"]
+    state = resume(tmp_path).state
+    assert torch.equal(state["strategy"].pop("logits"), torch.arange(3.0) * 9)
+    assert state == {"strategy": {"names": ["a", "b"], "count": 9}, "evaluator": {}}
+
+
+def test_state_that_became_empty_is_not_the_old_one(tmp_path: Path) -> None:
+    write_journal(tmp_path, 3, state=learned)
+    write_journal(tmp_path, 4)
+    assert resume(tmp_path).state == {}
+    assert os.listdir(tmp_path) == ["journal.jsonl"]
+
+
+def test_a_kill_between_snapshot_and_commit_line_goes_back_to_the_snapshot_before(tmp_path: Path) -> None:
+    write_journal(tmp_path, 3, state=learned, every=3)
+    torch.save(learned(6), tmp_path / "state-6.pt")
+    (tmp_path / ".state-6.pt.abcdef").write_bytes(b"half")
+    resumed = resume(tmp_path)
+    assert resumed.trials[-1].number == 3
+    assert resumed.state["strategy"]["count"] == 3
+    assert sorted(os.listdir(tmp_path)) == ["journal.jsonl", "state-3.pt"]
+
+
+def test_a_kill_before_the_old_snapshot_is_removed_leaves_it_to_the_next_start(tmp_path: Path) -> None:
+    write_journal(tmp_path, 3, state=learned, every=3)
+    old = (tmp_path / "state-3.pt").read_bytes()
+    write_journal(tmp_path, 6, state=learned, every=3)
+    (tmp_path / "state-3.pt").write_bytes(old)
+    assert resume(tmp_path).state["strategy"]["count"] == 6
+    assert sorted(os.listdir(tmp_path)) == ["journal.jsonl", "state-6.pt"]
+
+
+@pytest.mark.parametrize(
+    ("content", "problem"), [(None, "is missing although the journal names it"), (b"", "cannot be read"), (b"PK\x03\x04", "cannot be read")]
+)
+def test_a_snapshot_that_is_gone_or_broken_is_named(tmp_path: Path, content: bytes | None, problem: str) -> None:
+    write_journal(tmp_path, 3, state=learned)
+    (tmp_path / "state-3.pt").unlink()
+    if content is not None:
+        (tmp_path / "state-3.pt").write_bytes(content)
+    with pytest.raises(JournalError, match=rf"state-3\.pt {problem}.*restore the file or start anew"):
+        resume(tmp_path)
+
+
+def test_snapshots_hold_no_code(tmp_path: Path) -> None:
+    """A snapshot that would run code when it is read is refused."""
+    write_journal(tmp_path, 3, state=learned)
+    torch.save({"strategy": {"path": tmp_path}}, tmp_path / "state-3.pt")
+    with pytest.raises(JournalError, match="cannot be read"):
+        resume(tmp_path)
+
+
+class Disk:
+    """Counts the calls that reach the disk and fails the n-th; a failing write first takes part of the data."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, failing: int) -> None:
+        self.calls, self.failing, self.part = 0, failing, 9
+        for name in ("fsync", "fdatasync"):
+            monkeypatch.setattr(os, name, self._wrapped(getattr(os, name)))
+        self._file: Any = None
+
+    def next(self) -> bool:
+        self.calls += 1
+        return self.calls == self.failing
+
+    def write(self, data: memoryview) -> int:
+        if self.next():
+            self._file.write(data[: self.part])
+            raise OSError(28, "no space left on device")
+        return int(self._file.write(data[: max(1, len(data) // 2)]))  # a disk may take less than it was given
+
+    def fileno(self) -> int:
+        return int(self._file.fileno())
+
+    def _wrapped(self, real: Callable[[int], None]) -> Callable[[int], None]:
+        def call(handle: int) -> None:
+            if self.next():
+                raise OSError(5, "input/output error")
+            real(handle)
+
+        return call
+
+
+@pytest.fixture
+def failing_disk(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[int], "Disk"]]:
+    original = FileJournal._write
+
+    def make(failing: int) -> Disk:
+        monkeypatch.undo()
+        disk = Disk(monkeypatch, failing)
+
+        def write(self: FileJournal, lines: list[bytes]) -> None:
+            file, disk._file = self._file, self._file
+            self._file = disk  # type: ignore[assignment]
+            try:
+                original(self, lines)
+            finally:
+                self._file = file
+
+        monkeypatch.setattr(FileJournal, "_write", write)
+        return disk
+
+    yield make
+    monkeypatch.undo()
+
+
+@pytest.mark.parametrize("state", [lambda told: {}, learned], ids=["plain", "learned"])
+def test_any_failing_write_leaves_a_committed_prefix(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failing_disk: Callable[[int], Disk], state: Callable[[int], dict[str, Any]]
+) -> None:
+    failures = 0
+    for failing in range(1, 1000):
+        folder = tmp_path / str(failing)
+        disk = failing_disk(failing)
+        try:
+            expected = write_journal(folder, 6, state=state, every=2)
+        except OSError:
+            failures += 1
+        monkeypatch.undo()
+        if disk.calls < failing:
+            assert resume(folder).trials == expected
+            break
+        resumed = resume(folder)
+        told = [trial for trial in resumed.trials if trial.report is not None]
+        assert len(told) in (0, 2, 4, 6)
+        assert resumed.trials == ([*told, waiting(len(told))] if told else [])
+        assert resumed.state.get("strategy", {}).get("count", len(told)) == len(told)
+        assert write_journal(folder, 6, state=state, every=2) == resume(folder).trials
+    assert failures == failing - 1 > 10
+
+
+def test_after_a_failing_commit_nothing_more_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A later line behind half a line would make the whole journal unreadable."""
+    with FileJournal(tmp_path, fingerprint="f") as journal:
+        journal.resume()
+        journal.append(done(0))
+        monkeypatch.setattr(os, "fdatasync", lambda handle: (_ for _ in ()).throw(OSError(5, "input/output error")))
+        with pytest.raises(OSError, match="input/output error"):
+            journal.commit([], {})
+        monkeypatch.undo()
+        with pytest.raises(JournalError, match="is not open: call resume first"):
+            journal.commit([], {})
