@@ -39,9 +39,10 @@ def run(
 ) -> None:
     """Run the pipeline: every stage that is not up to date, through DVC, shown in Prefect."""
     with _errors():
-        from flows import launch, settings
+        from flows import launch, settings, watched
 
-        settings.read(Path.cwd(), overrides or [])
+        chosen = settings.read(Path.cwd(), overrides or [])
+        watched.watch(Path.cwd(), chosen.prepare.source.paths())
         code = launch.run(Path.cwd(), [stage.value for stage in stages] if stages else None, force=force)
         if code == 0:
             from flows import results
@@ -58,10 +59,12 @@ def stage(name: Stage, overrides: Overrides = None) -> None:
     if "DVC_STAGE" in os.environ:
         die_with_parent()
     with _errors():
-        from flows import settings
+        from flows import lineage, settings
 
-        chosen = settings.read(Path.cwd(), overrides or [])
-        _stage(name)(Path.cwd(), chosen)
+        if overrides:
+            settings.read(Path.cwd(), overrides)
+        record = lineage.read(Path.cwd(), name.value)  # before the settings, so that an edit in between is noticed
+        _stage(name)(Path.cwd(), settings.read(Path.cwd()), record)
 
 
 def _stage(name: Stage) -> Callable[..., None]:
@@ -74,11 +77,13 @@ def _stage(name: Stage) -> Callable[..., None]:
 
 @app.command()
 def check(overrides: Overrides = None) -> None:
-    """Check params.yaml as a whole."""
+    """Check params.yaml as a whole, and let dvc.yaml name the data it points to."""
     with _errors():
-        from flows import settings
+        from flows import settings, watched
 
-        settings.read(Path.cwd(), overrides or [])
+        chosen = settings.read(Path.cwd(), overrides or [])
+        if watched.watch(Path.cwd(), chosen.prepare.source.paths()):
+            print("dvc.yaml now names the data of prepare.source")
         print("params.yaml is valid")
 
 

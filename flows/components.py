@@ -45,6 +45,7 @@ def describe(component: BaseModel) -> dict[str, Any]:
 
 
 def component(room: str) -> tuple[Any, ...]:
+    """Return the annotations of a field that holds an entry of a room."""
     placeholder = WithJsonSchema({"$room": room})
     return PlainValidator(_Room(room).validate), PlainSerializer(describe, return_type=dict[str, Any]), placeholder
 
@@ -85,6 +86,7 @@ def _sentence(problem: ErrorDetails, model: type[BaseModel]) -> list[str]:
 
 
 def near(name: str, known: Sequence[str]) -> str:
+    """Return a hint: the nearest known name, or all of them."""
     near = difflib.get_close_matches(name, known, n=1)
     return f"did you mean {near[0]!r}?" if near else f"there are {', '.join(known)}"
 

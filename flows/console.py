@@ -77,7 +77,7 @@ class _Lines:
     def update(self, done: int, text: str) -> None:
         now = time.monotonic()
         if self._first is None:
-            self._first = done
+            self._first, self._start = done, now  # starting workers takes seconds that say nothing of the pace
         if done < self._total and now - self._last < _PLAIN_SECONDS:
             return
         self._last = now

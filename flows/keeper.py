@@ -1,9 +1,9 @@
 """The process between a flow and DVC: it holds DVC imported, runs one stage at a time, and ends everything when the flow is gone.
 
-Its two arguments are descriptors, ANSWERS and LOCK: requests are JSON lines on standard input, answers JSON lines on the descriptor ANSWERS.
-The descriptor LOCK is only held: the project stays locked as long as this process lives.
-Each stage runs in a fork with a session of its own, so it starts in milliseconds, cannot disturb the next one, and can be
-ended as a group. The end of standard input, which the kernel closes even when the flow was killed, means: end what runs, then exit.
+Its two arguments are descriptors, ANSWERS and LOCK. Requests are JSON lines on standard input, answers JSON lines on ANSWERS;
+LOCK is only held, so the project stays locked as long as this process lives. Each stage runs in a fork with a session of its
+own: it starts in milliseconds, cannot disturb the next one, and can be ended as a group. The end of standard input, which the
+kernel brings about even when the flow was killed, means: end what runs, then exit.
 """
 
 import contextlib

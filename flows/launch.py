@@ -19,7 +19,13 @@ from flows import processes, tracking
 
 SERVER_SECONDS = 180.0
 _AGAIN = "Run the same command again to continue."
-_SILENT = {"PREFECT_SERVER_ANALYTICS_ENABLED": "false", "DO_NOT_TRACK": "1", "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "180"}
+_DEFAULTS = {
+    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+    "DO_NOT_TRACK": "1",
+    "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "180",
+    # Each try waits twice as long: Prefect's own 5 keep a run that has lost its server hanging for minutes.
+    "PREFECT_CLIENT_MAX_RETRIES": "3",
+}
 
 
 @final
@@ -45,6 +51,11 @@ def run(root: Path, stages: Sequence[str] | None = None, force: bool = False, wa
             return _run(root, stages, force)
     except tracking.BusyError as error:
         return _say(str(error), 2)
+    except tracking.ServerLostError as error:
+        _say(str(error), 1)
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(1)  # by now nothing of ours is left to end, and Prefect's queues would look for their server for minutes
     except (tracking.TrackingError, FileNotFoundError, ValueError) as error:
         return _say(str(error), 1)
     except (Stopped, KeyboardInterrupt) as error:
@@ -60,7 +71,7 @@ def configure(root: Path) -> None:
 
     A server that the user has chosen, by PREFECT_API_URL or a Prefect profile, keeps the user's own PREFECT_HOME.
     """
-    for name, value in _SILENT.items():
+    for name, value in _DEFAULTS.items():
         os.environ.setdefault(name, value)
     if not _has_server():
         os.environ.setdefault("PREFECT_HOME", str(root / tracking.WORK / "prefect"))

@@ -72,7 +72,8 @@ def choose(known: Sequence[str], wanted: Sequence[str] | None) -> list[str]:
 def run_here(root: Path, stages: Sequence[str] | None, force: bool, heartbeat: bool) -> int:
     """The pipeline as a command: prints one line per stage, and at most a message; returns the exit code, 0 or 1.
 
-    `heartbeat`: whether somebody may read the heartbeats of this run, which cost a second at its end.
+    `heartbeat`: whether somebody may read the heartbeats of this run, which cost a second at its end. Raises ServerLostError when
+    Prefect's API cannot be reached.
     """
     # The terminal gets our own lines; the API still gets all of Prefect's.
     logging.getLogger("prefect.flow_runs").propagate = False
@@ -81,11 +82,10 @@ def run_here(root: Path, stages: Sequence[str] | None, force: bool, heartbeat: b
             state: State[Any] = pipeline(root, None if stages is None else list(stages), force, return_state=True)
     except (httpx.HTTPError, RuntimeError) as error:
         message = f"Prefect's server does not answer: {error}. Finished stages keep their results. {AGAIN}"
-    else:
-        if state.is_completed():
-            return 0
-        message = state.message or f"the run ended as {state.name}"
-    print(f"nasflow: {message}", file=sys.stderr)
+        raise tracking.ServerLostError(message) from error
+    if state.is_completed():
+        return 0
+    print(f"nasflow: {state.message or f'the run ended as {state.name}'}", file=sys.stderr)
     return 1
 
 

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from flows.lineage import changes
 from nas import atomic
 
 FORMAT_VERSION = 1
@@ -40,6 +41,11 @@ def fingerprint(inputs: Mapping[str, Any]) -> str:
     """Return 16 hexadecimal digits that name these inputs and the format version; inputs are JSON values."""
     text = json.dumps({"format": FORMAT_VERSION, **inputs}, sort_keys=True, allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def code_of(record: Mapping[str, Any]) -> dict[str, str]:
+    """Return the hashes of the code among what a stage reads: other code may give another result, and is another run."""
+    return {path: digest for path, digest in record.get("deps", {}).items() if path.split("/")[0] == "nas"}
 
 
 @contextmanager
@@ -70,7 +76,8 @@ def hold(root: Path, stage: str, inputs: Mapping[str, Any]) -> Iterator[RunFolde
 def publish(root: Path, stage: str, lineage: Mapping[str, Any]) -> Iterator[Path]:
     """Give an empty folder to fill; at the end it becomes `results/<stage>/`, with lineage.json, in place of what was there.
 
-    When filling it raises, the published results stay as they were.
+    When filling it raises, the published results stay as they were. Raises RunError when something that the stage read at its
+    start has changed since: DVC would note the new content as what the results were made from.
     """
     work = root / WORK
     work.mkdir(exist_ok=True)
@@ -80,6 +87,9 @@ def publish(root: Path, stage: str, lineage: Mapping[str, Any]) -> Iterator[Path
         fresh = Path(name) / "fresh"
         fresh.mkdir()
         yield fresh
+        changed = changes(root, lineage)
+        if changed:
+            raise RunError("\n".join([*changed, "nothing was published: run the stage again"]))
         atomic.write_json(fresh / "lineage.json", dict(lineage))
         kept = results / ".gitignore"
         if kept.exists():

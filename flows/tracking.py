@@ -53,6 +53,11 @@ class BusyError(TrackingError):
 
 
 @final
+class ServerLostError(TrackingError):
+    """Prefect's API went away or was never there; what DVC finished stays finished."""
+
+
+@final
 class StageError(TrackingError):
     """The command of a stage failed; the message is the end of what it printed."""
 

@@ -15,7 +15,7 @@ from torch import nn
 from export.bundle import manifest_of, write_bundle
 from export.check import Parity, check, require
 from export.to_onnx import to_onnx
-from flows import console, lineage
+from flows import console
 from flows.components import restore
 from flows.run_folder import publish
 from flows.settings import Settings
@@ -25,13 +25,12 @@ from nas.tasks.base import Task
 from nas.workers import pin_threads
 
 
-def run(root: Path, settings: Settings) -> None:
+def run(root: Path, settings: Settings, record: dict[str, Any]) -> None:
     """Export, check and publish.
 
     Raises ParityError when ONNX Runtime and PyTorch disagree on the test data, ExportError when the network cannot be
     exported; nothing is published then.
     """
-    record = lineage.read(root, "export")
     pin_threads()
     dataset = Dataset.open(root / "results" / "prepare")
     trained = root / "results" / "train"

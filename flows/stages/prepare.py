@@ -3,21 +3,23 @@
 from pathlib import Path
 from typing import Any
 
-from flows import console, lineage
+from flows import console, watched
 from flows.components import describe
-from flows.run_folder import publish
+from flows.run_folder import RunError, publish
 from flows.settings import Settings
 from nas import atomic
 from nas.data.prepare import prepare
 
 
-def run(root: Path, settings: Settings) -> None:
+def run(root: Path, settings: Settings, record: dict[str, Any]) -> None:
     """Prepare the data and publish them.
 
     Raises DataError when the data cannot be used; nothing is published then.
     """
-    record = lineage.read(root, "prepare")
     chosen = settings.prepare
+    unseen = watched.unwatched(record, chosen.source.paths())
+    if unseen:
+        raise RunError(f"dvc.yaml does not name {', '.join(unseen)}, so changed data would go unseen: `nasflow check` puts it there")
     with publish(root, "prepare", record) as folder, console.progress(root, "prepare", 1) as report:
         target = folder / "data"
         described = prepare(chosen.source, chosen.splits, target, task=str(describe(chosen.task)["name"]), root=root)

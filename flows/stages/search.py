@@ -1,14 +1,14 @@
 """search: architectures are proposed, trained and scored; the best of the finalists is the winner."""
 
 import csv
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from flows import console, lineage, plots, results
+from flows import console, plots, results
 from flows.components import describe
-from flows.run_folder import RunFolder, hold, publish
+from flows.run_folder import RunFolder, code_of, hold, publish
 from flows.settings import Search, Settings
 from nas import atomic
 from nas.data.dataset import Dataset
@@ -19,16 +19,15 @@ from nas.trial import Score, Trial
 from nas.workers import Workers, pin_threads
 
 
-def run(root: Path, settings: Settings) -> None:
+def run(root: Path, settings: Settings, record: dict[str, Any]) -> None:
     """Search, and publish what was found.
 
     Continues the run of the same settings and data where it stopped. Raises SearchError when no architecture could be
     scored, RunError when another process runs the same search.
     """
-    record = lineage.read(root, "search")
     pin_threads()
     dataset = Dataset.open(root / "results" / "prepare")
-    with hold(root, "search", _inputs(settings.search, dataset)) as folder:
+    with hold(root, "search", _inputs(settings.search, dataset, record)) as folder:
         trials, evaluator = _search(root, settings, dataset, folder)
         if not any(trial.status == "done" for trial in trials):
             raise SearchError(_nothing(trials))
@@ -38,10 +37,10 @@ def run(root: Path, settings: Settings) -> None:
             _write(target, trials, best, settings)
 
 
-def _inputs(chosen: Search, dataset: Dataset) -> dict[str, Any]:
+def _inputs(chosen: Search, dataset: Dataset, record: Mapping[str, Any]) -> dict[str, Any]:
     """What determines the trials: everything but how many there are, and how many compete in the end."""
     inputs = chosen.model_dump(mode="json", exclude={"trials", "finalists"})
-    return {"stage": "search", "settings": inputs, "data": dataset.description.digest}
+    return {"stage": "search", "settings": inputs, "data": dataset.description.digest, "code": code_of(record)}
 
 
 def _search(root: Path, settings: Settings, dataset: Dataset, folder: RunFolder) -> tuple[list[Trial], Scratch]:

@@ -13,9 +13,9 @@ from typing import Any
 import torch
 from safetensors.torch import load_file
 
-from flows import console, lineage, plots, results
+from flows import console, plots, results
 from flows.components import describe, restore
-from flows.run_folder import hold, publish
+from flows.run_folder import code_of, hold, publish
 from flows.settings import Settings, Train
 from nas import atomic
 from nas.data.dataset import Dataset
@@ -39,17 +39,16 @@ class Job:
     use_confirm: bool
 
 
-def run(root: Path, settings: Settings) -> None:
+def run(root: Path, settings: Settings, record: dict[str, Any]) -> None:
     """Train the winner from every seed, evaluate on test, publish the best by `confirm`.
 
     Continues from the last checkpoints of the same settings, data and winner. Raises LimitError when training diverges.
     """
-    record = lineage.read(root, "train")
     pin_threads()
     dataset = Dataset.open(root / "results" / "prepare")
     best = json.loads((root / "results" / "search" / "best.json").read_text())
     inputs = {"stage": "train", "settings": settings.train.model_dump(mode="json", exclude={"workers"}), "data": dataset.description.digest}
-    inputs |= {"architecture": best["architecture"], "space": best["space"], "metric": best["metric"]}
+    inputs |= {"architecture": best["architecture"], "space": best["space"], "metric": best["metric"], "code": code_of(record)}
     with hold(root, "train", inputs) as folder:
         jobs = _jobs(settings, dataset, best, folder.path)
         outcomes = _train_all(root, jobs, settings.train)

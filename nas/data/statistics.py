@@ -9,9 +9,11 @@ from numpy.typing import NDArray
 class Statistics(Protocol):
     """Takes batches n x H x W x C in order, and then gives C means and C standard deviations (0 replaced by 1) in raw units."""
 
-    def add(self, batch: NDArray[Any]) -> None: ...
+    def add(self, batch: NDArray[Any]) -> None:
+        """Take the next batch."""
 
-    def result(self) -> tuple[list[float], list[float]]: ...
+    def result(self) -> tuple[list[float], list[float]]:
+        """Return means and standard deviations of all batches so far."""
 
 
 def statistics(dtype: str, channels: int) -> Statistics:
@@ -27,10 +29,12 @@ class ByteStatistics:
         self._counts = np.zeros((channels, 256), dtype=np.int64)
 
     def add(self, batch: NDArray[Any]) -> None:
+        """Count the values of the next batch."""
         for channel, counts in enumerate(self._counts):
             counts += np.bincount(batch[..., channel].reshape(-1), minlength=256)
 
     def result(self) -> tuple[list[float], list[float]]:
+        """Return means and standard deviations, from exact sums."""
         means, deviations = [], []
         for counts in self._counts.tolist():
             number = sum(counts)
@@ -54,6 +58,7 @@ class FloatStatistics:
         self._high = np.full(channels, -np.inf)
 
     def add(self, batch: NDArray[Any]) -> None:
+        """Merge the moments of the next batch."""
         values = batch.reshape(-1, batch.shape[-1]).astype(np.float64)
         mean = values.mean(axis=0)
         squares = np.square(values - mean).sum(axis=0)
@@ -66,6 +71,7 @@ class FloatStatistics:
         self._high = np.maximum(self._high, values.max(axis=0))
 
     def result(self) -> tuple[list[float], list[float]]:
+        """Return means and standard deviations."""
         deviation = np.sqrt(self._squares / self._number)
         constant = self._low == self._high  # rounding leaves a constant channel a deviation of about 1e-17
         return self._mean.tolist(), np.where(constant | (deviation == 0), 1.0, deviation).tolist()

@@ -82,6 +82,13 @@ class SearchSpace(BaseModel, ABC):
         return Architecture({choice.name: choice.options[int(mixture[choice.name].argmax())] for choice in self.choices(task)})
 
 
+def image_channels(task: Task, space: str) -> int:
+    """Return the input channels of an image task. Raises ValueError for other tasks, naming the space that refuses."""
+    if len(task.input_shape) != 3:
+        raise ValueError(f"space {space!r} wants images (channels, height, width), the task gives {task.input_shape}: choose another space")
+    return task.input_shape[0]
+
+
 @final
 class _Recorder:
     """Notes every decision and makes every option, so that decisions inside options are seen too."""

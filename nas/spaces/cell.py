@@ -13,7 +13,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from nas.spaces.base import Options, Picker, SearchSpace
+from nas.spaces.base import Options, Picker, SearchSpace, image_channels
 from nas.tasks.base import Task
 
 NODES = 4
@@ -49,13 +49,6 @@ class Cell(SearchSpace):
     def canonical(self, architecture: Mapping[str, str], task: Task) -> str:
         """Return the sound form of the cell; see `canonical_form`. Raises ValueError for an unknown operation."""
         return canonical_form(tuple(architecture[f"edge_{source}_{target}"] for source, target in EDGES))
-
-
-def image_channels(task: Task, space: str) -> int:
-    """Return the input channels of an image task. Raises ValueError for other tasks, naming the space that refuses."""
-    if len(task.input_shape) != 3:
-        raise ValueError(f"space {space!r} wants images (channels, height, width), the task gives {task.input_shape}: choose another space")
-    return task.input_shape[0]
 
 
 @final

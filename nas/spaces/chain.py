@@ -13,8 +13,7 @@ from annotated_types import MinLen
 from pydantic import AfterValidator, Field, PositiveInt
 from torch import Tensor, nn
 
-from nas.spaces.base import Options, Picker, SearchSpace
-from nas.spaces.cell import image_channels
+from nas.spaces.base import Options, Picker, SearchSpace, image_channels
 from nas.tasks.base import Task
 
 

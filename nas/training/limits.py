@@ -30,8 +30,7 @@ class Limits(BaseModel):
     seconds: float | None = Field(None, gt=0)
     """Wall time of one evaluation; empty for none."""
     memory: float | None = Field(None, gt=0)
-    """Memory in MiB beyond what was used before, on the device that trains; empty for none. It is looked at every few steps;
-    within a step, a CPU's allocations fail at twice the limit, or 512 MiB above it."""
+    """Memory in MiB beyond what was used before; empty for none. One step alone may take twice as much, or 512 MiB more."""
 
     @contextmanager
     def watch(self, device: torch.device) -> Iterator["Guard"]:

@@ -109,3 +109,10 @@ def test_mistakes_are_named_before_anything_runs(served: Project) -> None:
     code, text = served.run("serach")
     assert code == 1
     assert text == "nasflow: dvc.yaml has no stage 'serach'; it has: prepare, search, train, export\n"
+
+
+def test_a_server_that_does_not_answer_is_named(project: Project) -> None:
+    code, text = project.run(environment={**project.environment, "PREFECT_API_URL": "http://127.0.0.1:9/api"})
+    assert code == 1
+    assert text.splitlines()[-1].startswith("nasflow: Prefect's server does not answer: Failed to reach API at http://127.0.0.1:9/api")
+    assert not project.processes()

@@ -101,7 +101,7 @@ def test_what_was_committed_comes_back_and_the_rest_does_not(tmp_path: Path) -> 
 
 
 def test_every_cut_of_a_real_journal_gives_a_committed_prefix_and_the_same_end(tmp_path: Path) -> None:
-    whole = search_in(tmp_path / "whole", "parallel", 12)
+    whole = search_in(tmp_path / "whole", "parallel", 8)
     data = (tmp_path / "whole" / "journal.jsonl").read_bytes()
     ends = [end for end in line_ends(data) if b'{"commit":' in data[:end].splitlines()[-1]]
     header, folder = line_ends(data)[0], tmp_path / "cut"
@@ -116,7 +116,7 @@ def test_every_cut_of_a_real_journal_gives_a_committed_prefix_and_the_same_end(t
         assert (folder / "journal.jsonl").read_bytes() == data[: max(end for end in (header, *ends) if end <= max(length, header))]
     for length in (0, 5, *(end + shift for end in ends[::4] for shift in (-1, 0, 20))):
         (folder / "journal.jsonl").write_bytes(data[:length])
-        assert plain(search_in(folder, "parallel", 12)) == plain(whole)
+        assert plain(search_in(folder, "parallel", 8)) == plain(whole)
 
 
 def line_ends(data: bytes) -> list[int]:

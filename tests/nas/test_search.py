@@ -261,7 +261,7 @@ def test_an_interrupt_reaches_the_caller() -> None:
         run_search(strategy_of("random"), Interrupted(), MemoryJournal(), 3)
 
 
-@pytest.mark.parametrize(("kind", "trials", "kills"), [("parallel", 150, 6), ("learning", 3000, 2)])
+@pytest.mark.parametrize(("kind", "trials", "kills"), [("parallel", 150, 6), ("learning", 1500, 2)])
 def test_killed_at_any_moment_and_run_again_equals_never_killed(tmp_path: Path, kind: str, trials: int, kills: int) -> None:
     whole = search_in(tmp_path / "whole", kind, trials)
     command = [sys.executable, fake_search.__file__, str(tmp_path / "killed"), kind, str(trials)]

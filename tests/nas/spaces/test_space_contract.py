@@ -114,10 +114,10 @@ def test_architectures_of_one_form_are_one_function(name: str) -> None:
     space, task = small(name), task_of(classes=3)
     groups: dict[str, list[Architecture]] = {}
     for architecture in sampled(space, task, 300, seed=2):
-        assert space.canonical(architecture, task) == space.canonical(Architecture(dict(reversed(architecture.items()))), task)
+        assert space.canonical(architecture, task) == space.canonical(Architecture(dict(reversed(list(architecture.items())))), task)
         groups.setdefault(space.canonical(architecture, task), []).append(architecture)
     twins = [group[:2] for group in groups.values() if len(group) > 1 and group[0] != group[1]]
-    changed = [unasked for group in groups.values() if (unasked := with_unasked_changed(space, task, group[0])) is not None]
+    changed = [unasked for group in list(groups.values())[:8] if (unasked := with_unasked_changed(space, task, group[0])) is not None]
     assert len(twins) + len(changed) > 0
     for first, second in [*twins, *changed][:25]:
         assert space.canonical(first, task) == space.canonical(second, task)

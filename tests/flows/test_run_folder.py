@@ -1,0 +1,64 @@
+"""A run's folder: held by one process, reopened by the same inputs, published whole or not at all."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from flows import run_folder
+from flows.run_folder import RunError, hold, publish
+
+HOLDER = """
+import sys, time
+from pathlib import Path
+from flows.run_folder import hold
+with hold(Path(sys.argv[1]), "search", {"seed": 0}):
+    print("held", flush=True)
+    time.sleep(60)
+"""
+
+
+def test_the_same_inputs_give_the_same_folder_and_say_what_they_were(tmp_path: Path) -> None:
+    with hold(tmp_path, "search", {"seed": 0}) as first:
+        pass
+    with hold(tmp_path, "search", {"seed": 0}) as again, hold(tmp_path, "search", {"seed": 1}) as other:
+        assert again == first
+        assert other.path != first.path
+    assert json.loads((first.path / "inputs.json").read_text()) == {"seed": 0}
+
+
+def test_another_format_version_is_another_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = run_folder.fingerprint({"seed": 0})
+    monkeypatch.setattr(run_folder, "FORMAT_VERSION", run_folder.FORMAT_VERSION + 1)
+    assert run_folder.fingerprint({"seed": 0}) != before
+
+
+def test_a_second_process_is_told_who_holds_the_run_and_a_dead_one_lets_go(tmp_path: Path) -> None:
+    holder = subprocess.Popen([sys.executable, "-c", HOLDER, str(tmp_path)], stdout=subprocess.PIPE, text=True)
+    assert holder.stdout is not None
+    assert holder.stdout.readline() == "held\n"
+    with pytest.raises(RunError, match=f"process {holder.pid}"), hold(tmp_path, "search", {"seed": 0}):
+        pass
+    os.kill(holder.pid, signal.SIGKILL)
+    holder.wait()
+    with hold(tmp_path, "search", {"seed": 0}) as run:
+        assert (run.path / "lock").read_text() == str(os.getpid())
+
+
+def test_results_are_replaced_as_a_whole_and_kept_when_filling_fails(tmp_path: Path) -> None:
+    with publish(tmp_path, "train", {"stage": "train"}) as folder:
+        (folder / "old.txt").write_text("old")
+    results = tmp_path / "results" / "train"
+    (results / ".gitignore").write_text("/old.txt\n")
+    with pytest.raises(IsADirectoryError), publish(tmp_path, "train", {"stage": "train"}) as folder:
+        folder.write_text("half")
+    assert sorted(path.name for path in results.iterdir()) == [".gitignore", "lineage.json", "old.txt"]
+    with publish(tmp_path, "train", {"stage": "train", "deps": {}}) as folder:
+        (folder / "new.txt").write_text("new")
+    assert sorted(path.name for path in results.iterdir()) == [".gitignore", "lineage.json", "new.txt"]
+    assert json.loads((results / "lineage.json").read_text()) == {"stage": "train", "deps": {}}
+    assert list((tmp_path / ".nasflow").iterdir()) == []

@@ -1,0 +1,163 @@
+"""Imports run one way. The table says who may import what of ours, and which libraries belong to one place."""
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+ALLOWED = {
+    "nas.architecture": [],
+    "nas.atomic": [],
+    "nas.load": [],
+    "nas.trial": ["nas.architecture"],
+    "nas.objective": ["nas.trial"],
+    "nas.journal": ["nas.architecture", "nas.trial", "nas.objective", "nas.strategies.base", "nas.evaluators.base"],
+    "nas.search": ["nas.journal", "nas.trial", "nas.objective", "nas.strategies.base", "nas.evaluators.base"],
+    "nas.workers": ["nas.trial", "nas.evaluators.base"],
+    "nas.strategies": ["nas.architecture", "nas.trial", "nas.strategies.base"],
+    "nas.data": ["nas.data"],
+    "nas.tasks": ["nas.data.dataset", "nas.tasks.base"],
+    "nas.spaces": ["nas.architecture", "nas.tasks.base", "nas.spaces.base", "nas.spaces.supernet"],
+    "nas.training": ["nas.tasks.base", "nas.training"],
+    "nas.evaluators": [
+        *("nas.architecture", "nas.trial", "nas.spaces.base", "nas.spaces.supernet", "nas.tasks.base", "nas.training"),
+        *("nas.data.dataset", "nas.evaluators.base", "export"),
+    ],
+    "export": ["export"],
+    "flows": ["flows", "nas", "export"],
+}
+"""What the files of a room may import of ours. Every room of nas may import nas.atomic."""
+
+OWNED = {
+    "prefect": ["flows.pipeline", "flows.artifacts", "flows.launch", "flows.serve"],
+    "dvc": ["flows"],
+    "ruamel": ["flows"],
+    "yaml": ["flows"],
+    "typer": ["flows"],
+    "rich": ["flows"],
+}
+"""Libraries that only these rooms or files may import."""
+
+LAZY = {"dvc": ["flows"], "prefect": ["flows.launch"]}
+"""Libraries that these may import inside functions only, because they take seconds to import."""
+
+
+def files(root: Path = ROOT) -> Iterator[tuple[str, Path]]:
+    """All modules of ours with their dotted names."""
+    for package in ("nas", "flows", "export"):
+        for path in sorted((root / package).rglob("*.py")):
+            yield ".".join(path.relative_to(root).with_suffix("").parts).removesuffix(".__init__"), path
+
+
+def imports(name: str, tree: ast.Module) -> Iterator[tuple[str, bool]]:
+    """The full names that a module imports, and whether at its top. `from a import b` imports a.b, which may be a module."""
+    lazy = {
+        id(node)
+        for function in ast.walk(tree)
+        if isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef)
+        for node in ast.walk(function)
+    }
+    for node in ast.walk(tree):
+        top = id(node) not in lazy
+        if isinstance(node, ast.Import):
+            yield from ((alias.name, top) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{name} imports relatively: write the full name"
+            yield from ((f"{node.module}.{alias.name}", top) for alias in node.names)
+
+
+def within(name: str, rooms: Iterable[str]) -> bool:
+    return any(name == room or name.startswith(f"{room}.") for room in rooms)
+
+
+def violations(name: str, source: str) -> list[str]:
+    """What a module imports that it may not."""
+    room = max((room for room in ALLOWED if within(name, [room])), key=len, default=None)
+    found = []
+    for imported, top in imports(name, ast.parse(source)):
+        library = imported.split(".")[0]
+        if library in ("nas", "flows", "export"):
+            allowed = ALLOWED.get(room or "", []) + (["nas.atomic"] if name.startswith("nas.") else [])
+            if not within(imported, allowed):
+                found.append(f"{name} may not import {imported}")
+        elif library in OWNED and not within(name, OWNED[library]):
+            found.append(f"{name} may not import {library}: only {', '.join(OWNED[library])} may")
+        elif top and within(name, LAZY.get(library, [])):
+            found.append(f"{name} may import {library} only inside a function")
+    return found
+
+
+def test_every_module_keeps_to_the_table() -> None:
+    modules = list(files())
+    assert len(modules) > 40
+    assert [problem for name, path in modules for problem in violations(name, path.read_text())] == []
+
+
+def test_every_module_has_a_room() -> None:
+    packages = {"nas", "nas.data"}
+    assert [name for name, _ in files() if name not in packages and not within(name, ALLOWED)] == []
+    assert [
+        room for room in ALLOWED if not (ROOT / room.replace(".", "/")).exists() and not (ROOT / f"{room.replace('.', '/')}.py").exists()
+    ] == []
+
+
+@pytest.mark.parametrize(
+    ("name", "source", "problem"),
+    [
+        ("nas.architecture", "from nas.trial import Trial", "nas.architecture may not import nas.trial.Trial"),
+        (
+            "nas.strategies.new",
+            "from nas.evaluators.base import Evaluator",
+            "nas.strategies.new may not import nas.evaluators.base.Evaluator",
+        ),
+        ("nas.strategies.new", "import nas.search", "nas.strategies.new may not import nas.search"),
+        ("nas.strategies.new", "from nas.strategies.evolution import Evolution", "may not import nas.strategies.evolution.Evolution"),
+        ("nas.spaces.new", "def f():\n    from nas import data", "nas.spaces.new may not import nas.data"),
+        ("export.check", "if True:\n    from nas import atomic", "export.check may not import nas.atomic"),
+        ("nas.trial", "import prefect.flows", "nas.trial may not import prefect"),
+        ("nas.data.sources.new", "from ruamel.yaml import YAML", "nas.data.sources.new may not import ruamel"),
+        ("flows.stages.search", "from prefect import flow", "flows.stages.search may not import prefect"),
+        ("flows.tracking", "import dvc.repo", "flows.tracking may import dvc only inside a function"),
+        ("nas.search", "from flows import console", "nas.search may not import flows.console"),
+    ],
+)
+def test_a_violation_is_found(name: str, source: str, problem: str) -> None:
+    found = violations(name, source)
+    assert len(found) == 1
+    assert problem in found[0]
+
+
+@pytest.mark.parametrize(
+    ("name", "source"),
+    [
+        ("flows.tracking", "def f():\n    import dvc.repo"),
+        ("flows.pipeline", "from prefect import flow"),
+        ("nas.journal", "from nas import atomic\nfrom nas.trial import Trial\nimport torch"),
+        ("nas.strategies.new", "from nas.strategies.base import Strategy"),
+        ("nas.data.sources.new", "from nas.data.errors import DataError"),
+    ],
+)
+def test_what_is_allowed_is_not_found(name: str, source: str) -> None:
+    assert violations(name, source) == []
+
+
+@pytest.mark.parametrize(
+    ("module", "unwanted"),
+    [
+        ("flows.cli", "prefect dvc torch"),
+        ("nas.load", "torch prefect dvc"),
+        ("nas.strategies.evolution", "torch prefect dvc"),
+        ("nas.journal", "torch prefect dvc ruamel"),
+        ("nas.search", "torch prefect dvc ruamel"),
+        ("export.predict", "torch nas flows onnx"),
+    ],
+)
+def test_what_is_slow_to_import_is_imported_when_needed(module: str, unwanted: str) -> None:
+    code = f"import sys, {module}; print(*sorted(set({unwanted.split()!r}) & set(sys.modules)))"
+    run = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True, cwd=ROOT, timeout=60)
+    assert run.stdout.strip() == ""
