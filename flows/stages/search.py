@@ -15,6 +15,7 @@ from nas.data.dataset import Dataset
 from nas.evaluators.scratch import Bench, Scratch
 from nas.journal import FileJournal
 from nas.search import SearchError, search
+from nas.tasks.base import Task
 from nas.trial import Score, Trial
 from nas.workers import Workers, pin_threads
 
@@ -31,7 +32,7 @@ def run(root: Path, settings: Settings, record: dict[str, Any]) -> None:
         trials, evaluator = _search(root, settings, dataset, folder)
         if not any(trial.status == "done" for trial in trials):
             raise SearchError(_nothing(trials))
-        best = _choose(trials, evaluator, settings.search)
+        best = _choose(trials, evaluator, settings.search, settings.prepare.task)
         best["search"] = folder.fingerprint
         with publish(root, "search", record) as target:
             _write(target, trials, best, settings)
@@ -63,7 +64,13 @@ def _search(root: Path, settings: Settings, dataset: Dataset, folder: RunFolder)
     return trials, evaluator
 
 
-def _choose(trials: Sequence[Trial], evaluator: Scratch, chosen: Search) -> dict[str, Any]:
+def _quality(chosen: Search, task: Task) -> str:
+    """The metric that retraining is judged by: the first objective that is the task's own, not a cost."""
+    named = [metric.removeprefix("-") for metric in chosen.objective.metrics]
+    return next((name for name in named if name in task.metric_names), task.metric_names[0])
+
+
+def _choose(trials: Sequence[Trial], evaluator: Scratch, chosen: Search, task: Task) -> dict[str, Any]:
     """Compare the best by `select` on `confirm`; of equals the one that was best on `select`."""
     ranked = _distinct(sorted((trial for trial in trials if trial.status == "done"), key=_rank, reverse=True), evaluator)
     finalists: list[tuple[Score, int, Trial, dict[str, float]]] = []
@@ -71,7 +78,7 @@ def _choose(trials: Sequence[Trial], evaluator: Scratch, chosen: Search) -> dict
         metrics = {**(trial.report.metrics if trial.report else {}), **evaluator.reassess(trial, "confirm")}
         finalists.append((chosen.objective.score(metrics), -len(finalists), trial, metrics))
     _, _, winner, confirmed = max(finalists, key=lambda finalist: finalist[:2])
-    name = chosen.objective.metrics[0].removeprefix("-")
+    name = _quality(chosen, task)
     for _, _, trial, metrics in finalists:
         selected = trial.report.metrics[name] if trial.report else float("nan")
         mark = " <- winner" if trial is winner else ""

@@ -15,6 +15,7 @@ import pytest
 from PIL import Image
 from real_project import BIN, RealProject, make_real_project
 
+from flows import lineage
 from nas.data.dataset import Dataset
 
 pytestmark = pytest.mark.end_to_end
@@ -61,6 +62,46 @@ def test_every_result_is_there_and_says_the_same(built: RealProject) -> None:
     for stage in STAGES:
         assert json.loads((results / stage / "lineage.json").read_text())["stage"] == stage
         assert json.loads((results / stage / "summary.json").read_text())["lines"]
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_stage_publishes_exactly_what_dvc_knows_of(built: RealProject, stage: str) -> None:
+    written = lineage.declared(built.root)[stage].writes
+    published = {str(path.relative_to(built.root)) for path in (built.root / "results" / stage).iterdir() if path.name != ".gitignore"}
+    assert published == set(written) or set(written) == {f"results/{stage}"}
+
+
+def test_an_edit_during_a_stage_publishes_nothing(copied: RealProject) -> None:
+    before = copied.content("train")
+    copied.set("train.epochs=6")
+    process = subprocess.Popen(copied.words("dvc", "repro"), cwd=copied.root, env=copied.environment, stderr=subprocess.PIPE, text=True)
+    while not _state(copied, "seed-0.pt")[1:]:  # the first is from the run before
+        assert process.poll() is None
+        time.sleep(0.05)
+    copied.set("train.epochs=2")
+    _, errors = process.communicate(timeout=120)
+    assert process.returncode != 0
+    assert "setting train.epochs was 6 when the stage read it, is now 2" in errors
+    assert copied.content("train") in ({}, before)
+    assert "Running stage 'train'" in copied.run("dvc", "repro").stdout
+    assert json.loads(copied.run("dvc", "status", "--json").stdout) == {}
+
+
+def test_changed_data_run_everything_again(copied: RealProject) -> None:
+    images = np.random.default_rng(0).integers(0, 256, (80, 8, 8), dtype=np.uint8)
+    np.savez(copied.root / "mine.npz", x=images, y=np.arange(80) % 2)
+    copied.set("prepare.source={name: npz, path: mine.npz}")
+    refused = copied.run("dvc", "repro", check=False)
+    assert refused.returncode != 0
+    assert "dvc.yaml does not name mine.npz" in refused.stderr
+    assert "nasflow check" in refused.stderr
+    copied.run("nasflow", "check")
+    copied.run("dvc", "repro", "prepare")
+    first = json.loads((copied.root / "results/prepare/dataset.json").read_text())["digest"]
+    np.savez(copied.root / "mine.npz", x=255 - images, y=np.arange(80) % 2)
+    assert "mine.npz" in copied.run("dvc", "status", "--json").stdout
+    copied.run("dvc", "repro", "prepare")
+    assert json.loads((copied.root / "results/prepare/dataset.json").read_text())["digest"] != first
 
 
 def test_a_second_run_does_nothing_and_status_is_clean(built: RealProject) -> None:

@@ -1,6 +1,7 @@
 """Augmentation: shapes and types, what each change does, and that every image gets a draw of its own."""
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 from scipy import ndimage
 from small_images import random_images
 from torch import Generator, Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from nas.training.augment import augment
 from nas.training.recipe import Augmentation
@@ -110,3 +112,23 @@ def test_a_turn_is_the_one_of_scipy(shape: tuple[int, int, int], rotate: float, 
             padded = np.pad(image[..., channel].numpy(), 2)
             expected = ndimage.affine_transform(padded, matrix, centre + 2 - matrix @ (centre + 2), order=1)[2:-2, 2:-2]
             np.testing.assert_allclose(turned[..., channel].numpy(), expected, atol=0.05)
+
+
+class Calls(TorchDispatchMode):
+    """Counts the operations that are run."""
+
+    count = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.count += 1
+        return func(*args, **(kwargs or {}))
+
+
+def test_a_batch_is_changed_at_once_whatever_its_size() -> None:
+    counts = []
+    for batch in (2, 50):
+        images = random_images(batch)
+        with Calls() as calls:
+            changed(images, flip=True, shift=1, rotate=10, scale=0.1, cutout=2)
+        counts.append(calls.count)
+    assert counts[0] == counts[1] > 0

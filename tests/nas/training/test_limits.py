@@ -2,7 +2,7 @@
 
 import resource
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import pytest
 import torch
@@ -12,6 +12,16 @@ from torch import nn
 from nas.training.limits import Guard, LimitError, Limits
 from nas.training.loop import Training
 from nas.training.recipe import Recipe
+
+
+@pytest.fixture(autouse=True)
+def as_before() -> Iterator[None]:
+    """Whatever happens in a test, the process keeps its own limits."""
+    before = resource.getrlimit(resource.RLIMIT_AS)
+    yield
+    after = resource.getrlimit(resource.RLIMIT_AS)
+    resource.setrlimit(resource.RLIMIT_AS, before)
+    assert after == before
 
 
 def train(network: nn.Module, limits: Limits, steps: int = 30, recipe: Recipe | None = None) -> Training:
