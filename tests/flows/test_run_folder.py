@@ -49,7 +49,9 @@ def test_a_second_process_is_told_who_holds_the_run_and_a_dead_one_lets_go(tmp_p
         assert (run.path / "lock").read_text() == str(os.getpid())
 
 
-def test_results_are_replaced_as_a_whole_and_kept_when_filling_fails(tmp_path: Path) -> None:
+def test_results_are_replaced_as_a_whole_and_kept_when_filling_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    edits: list[str] = []
+    monkeypatch.setattr(run_folder, "changes", lambda root, record: edits)
     with publish(tmp_path, "train", {"stage": "train"}) as folder:
         (folder / "old.txt").write_text("old")
     results = tmp_path / "results" / "train"
@@ -57,6 +59,11 @@ def test_results_are_replaced_as_a_whole_and_kept_when_filling_fails(tmp_path: P
     with pytest.raises(IsADirectoryError), publish(tmp_path, "train", {"stage": "train"}) as folder:
         folder.write_text("half")
     assert sorted(path.name for path in results.iterdir()) == [".gitignore", "lineage.json", "old.txt"]
+    edits.append("train: setting train.epochs was 3 when the stage read it, is now 4")
+    with pytest.raises(RunError, match="was 3 when the stage read it, is now 4"), publish(tmp_path, "train", {"stage": "train"}) as folder:
+        (folder / "new.txt").write_text("made from other settings than dvc.lock would say")
+    assert (results / "old.txt").exists()
+    edits.clear()
     with publish(tmp_path, "train", {"stage": "train", "deps": {}}) as folder:
         (folder / "new.txt").write_text("new")
     assert sorted(path.name for path in results.iterdir()) == [".gitignore", "lineage.json", "new.txt"]
