@@ -25,6 +25,7 @@ from safetensors.torch import load_file
 from flows import settings
 from flows.components import restore
 from flows.stages.train import Job, train_one
+from flows.watched import watch
 from nas.data.dataset import Dataset
 from nas.training.loop import load_examples, outputs_of, pick_device
 from nas.training.retrain import Plan
@@ -82,7 +83,7 @@ def _build(project: Path, options: argparse.Namespace) -> None:
     overrides = [f"prepare.source={source}", f"prepare.splits.limit={options.limit}", f"search.trials={options.trials}"]
     overrides += [f"search.evaluator.steps={options.steps}", f"search.evaluator.recipe.augmentation={AUGMENTATION}"]
     overrides += [f"train.epochs={options.epochs}", f"train.seeds={options.seeds}", f"train.recipe.augmentation={AUGMENTATION}"]
-    settings.read(project, overrides)
+    watch(project, settings.read(project, overrides).prepare.source.paths())
     folder = str(Path(sys.executable).parent)
     environment = {**os.environ, "PATH": folder + os.pathsep + os.environ["PATH"], "PYTHONPATH": str(project)}
     subprocess.run([f"{folder}/dvc", "repro"], cwd=project, env=environment, check=True)
