@@ -9,6 +9,7 @@ same state: "work" with every stage to run, "idle" with nothing to do. The last 
 import json
 import os
 import platform
+import shutil
 import socket
 import statistics
 import subprocess
@@ -22,7 +23,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 STAGES = ("prepare", "search", "train", "export")
-RUN = "import sys, pathlib; from flows import launch; sys.exit(launch.run(pathlib.Path('.')))"
+RUN = "import sys, pathlib; from flows import launch; sys.exit(launch.run(pathlib.Path('.'), check=[]))"  # as `nasflow run` does
 COMMANDS = {
     "dvc": [sys.executable, "-m", "dvc", "repro"],
     "embedded": [sys.executable, "-c", RUN],
@@ -85,6 +86,7 @@ def make_project(root: Path) -> dict[str, str]:
     environment = {**kept, "HOME": str(root), "DVC_NO_ANALYTICS": "1", "PYTHONPATH": str(Path(__file__).parents[1])}
     subprocess.run(["git", "init", "-q"], cwd=root, check=True)
     subprocess.run([sys.executable, "-m", "dvc", "init", "-q"], cwd=root, env=environment, check=True)
+    shutil.copy(Path(__file__).parents[1] / "params.yaml", root)  # settings are checked as in a real project
     change(root, "first")
     return environment
 

@@ -33,6 +33,7 @@ from nas.workers import pin_threads, pool_of
 
 ROOT = Path(__file__).resolve().parents[1]
 AUGMENTATION = "{shift: 2, flip: true}"
+WIDTHS = "[[8, 16], [16, 32], [32, 64]]"
 
 
 def main() -> None:
@@ -67,10 +68,10 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--archive", type=Path, required=True, help="npz with x_train, y_train, x_test, y_test")
     parser.add_argument("--limit", type=int, default=10_000, help="training images in all")
-    parser.add_argument("--trials", type=int, default=32)
-    parser.add_argument("--steps", type=int, default=300, help="of one trial")
-    parser.add_argument("--epochs", type=int, default=10, help="of the retraining")
-    parser.add_argument("--randoms", type=int, default=12, help="random architectures to retrain")
+    parser.add_argument("--trials", type=int, default=24)
+    parser.add_argument("--steps", type=int, default=200, help="of one trial")
+    parser.add_argument("--epochs", type=int, default=6, help="of the retraining")
+    parser.add_argument("--randoms", type=int, default=10, help="random architectures to retrain")
     parser.add_argument("--seeds", default="[0, 1]")
     return parser.parse_args()
 
@@ -82,6 +83,7 @@ def _build(project: Path, options: argparse.Namespace) -> None:
     source = f"{{name: npz, path: {options.archive.resolve()}}}"
     overrides = [f"prepare.source={source}", f"prepare.splits.limit={options.limit}", f"search.trials={options.trials}"]
     overrides += [f"search.evaluator.steps={options.steps}", f"search.evaluator.recipe.augmentation={AUGMENTATION}"]
+    overrides += [f"search.space.widths={WIDTHS}"]
     overrides += [f"train.epochs={options.epochs}", f"train.seeds={options.seeds}", f"train.recipe.augmentation={AUGMENTATION}"]
     watch(project, settings.read(project, overrides).prepare.source.paths())
     folder = str(Path(sys.executable).parent)

@@ -39,11 +39,10 @@ def run(
 ) -> None:
     """Run the pipeline: every stage that is not up to date, through DVC, shown in Prefect."""
     with _errors():
-        from flows import launch, settings, watched
+        from flows import launch
 
-        chosen = settings.read(Path.cwd(), overrides or [])
-        watched.watch(Path.cwd(), chosen.prepare.source.paths())
-        code = launch.run(Path.cwd(), [stage.value for stage in stages] if stages else None, force=force)
+        check = [word for override in overrides or [] for word in ("--set", override)]
+        code = launch.run(Path.cwd(), [stage.value for stage in stages] if stages else None, force=force, check=check)
         if code == 0:
             from flows import results
 

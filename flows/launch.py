@@ -37,9 +37,12 @@ class Stopped(BaseException):
         self.number = number
 
 
-def run(root: Path, stages: Sequence[str] | None = None, force: bool = False, wait_seconds: float = 0.0) -> int:
+def run(
+    root: Path, stages: Sequence[str] | None = None, force: bool = False, wait_seconds: float = 0.0, check: Sequence[str] | None = None
+) -> int:
     """Bring `stages` (all by default) of the project in `root` up to date as one Prefect flow run; returns the exit code.
 
+    `check`: arguments of `nasflow check`, which runs beside the imports and must pass before anything else; None checks nothing.
     0: up to date; 1: a stage failed or may not be trusted; 2: the project is busy; 130 and 143: stopped by Ctrl-C or SIGTERM,
     with every process ended. Messages go to standard error.
     """
@@ -48,7 +51,7 @@ def run(root: Path, stages: Sequence[str] | None = None, force: bool = False, wa
     before = {number: signal.signal(number, _stop) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         with tracking.session(root, wait_seconds):
-            return _run(root, stages, force)
+            return _run(root, stages, force, check)
     except tracking.BusyError as error:
         return _say(str(error), 2)
     except tracking.ServerLostError as error:
@@ -77,18 +80,30 @@ def configure(root: Path) -> None:
         os.environ.setdefault("PREFECT_HOME", str(root / tracking.WORK / "prefect"))
 
 
-def _run(root: Path, stages: Sequence[str] | None, force: bool) -> int:
+def _run(root: Path, stages: Sequence[str] | None, force: bool, check: Sequence[str] | None) -> int:
+    checking = None if check is None else _start_check(root, check)
     server = None if _has_server() else _Server(root)
     from prefect.exceptions import TerminationSignal
 
     from flows import pipeline
 
     try:
+        if checking is not None:
+            mistakes = checking.communicate()[1]
+            if checking.returncode:
+                print(mistakes, end="", file=sys.stderr)
+                return 1
         if server is not None:
             server.wait()
         return pipeline.run_here(root, stages, force, heartbeat=server is None)
     except TerminationSignal as error:
         raise Stopped(error.signal) from error
+
+
+def _start_check(root: Path, arguments: Sequence[str]) -> "subprocess.Popen[str]":
+    """Settings are checked in a process of their own, because they import PyTorch while this one imports Prefect."""
+    command = processes.with_parent([sys.executable, "-P", "-m", "flows.cli", "check", *arguments])
+    return subprocess.Popen(command, cwd=root, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
 
 
 @final
