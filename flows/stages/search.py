@@ -12,7 +12,7 @@ from flows.run_folder import RunFolder, code_of, hold, publish
 from flows.settings import Search, Settings
 from nas import atomic
 from nas.data.dataset import Dataset
-from nas.evaluators.scratch import Bench, Scratch
+from nas.evaluators.base import Bench, Evaluator
 from nas.journal import FileJournal
 from nas.search import SearchError, search
 from nas.tasks.base import Task
@@ -44,12 +44,10 @@ def _inputs(chosen: Search, dataset: Dataset, record: Mapping[str, Any]) -> dict
     return {"stage": "search", "settings": inputs, "data": dataset.description.digest, "code": code_of(record)}
 
 
-def _search(root: Path, settings: Settings, dataset: Dataset, folder: RunFolder) -> tuple[list[Trial], Scratch]:
+def _search(root: Path, settings: Settings, dataset: Dataset, folder: RunFolder) -> tuple[list[Trial], Evaluator]:
     chosen = settings.search
     task = settings.prepare.task.bind(dataset.description)
     evaluator = chosen.evaluator
-    if not isinstance(evaluator, Scratch):
-        raise SearchError(f"evaluator {describe(evaluator)['name']!r} cannot be used by the search stage yet: use 'scratch'")
     evaluator.bind(Bench(chosen.space, task, dataset, folder.path, chosen.seed))
     strategy = chosen.strategy.bind(chosen.space.choices(task))
     console.say(f"search {folder.fingerprint}: {strategy.choices.size:,} architectures, {chosen.trials} trials, {chosen.workers} at once")
@@ -70,7 +68,7 @@ def _quality(chosen: Search, task: Task) -> str:
     return next((name for name in named if name in task.metric_names), task.metric_names[0])
 
 
-def _choose(trials: Sequence[Trial], evaluator: Scratch, chosen: Search, task: Task) -> dict[str, Any]:
+def _choose(trials: Sequence[Trial], evaluator: Evaluator, chosen: Search, task: Task) -> dict[str, Any]:
     """Compare the best by `select` on `confirm`; of equals the one that was best on `select`."""
     ranked = _distinct(sorted((trial for trial in trials if trial.status == "done"), key=_rank, reverse=True), evaluator)
     finalists: list[tuple[Score, int, Trial, dict[str, float]]] = []
@@ -96,7 +94,7 @@ def _choose(trials: Sequence[Trial], evaluator: Scratch, chosen: Search, task: T
     }
 
 
-def _distinct(ranked: Iterable[Trial], evaluator: Scratch) -> list[Trial]:
+def _distinct(ranked: Iterable[Trial], evaluator: Evaluator) -> list[Trial]:
     first: dict[str | None, Trial] = {}
     for trial in ranked:
         first.setdefault(evaluator.identity(trial.proposal), trial)

@@ -4,11 +4,29 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from concurrent.futures import Future
-from typing import Any, ClassVar
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, PrivateAttr
 
 from nas.trial import Proposal, Report, Trial
+
+if TYPE_CHECKING:  # the loop and the tools around it need not wait for PyTorch
+    from nas.data.dataset import Dataset
+    from nas.spaces.base import SearchSpace
+    from nas.tasks.base import Task
+
+
+@dataclass(frozen=True, slots=True)
+class Bench:
+    """What candidates are trained on: the space and task, the prepared data, a folder for their weights, and the run's seed."""
+
+    space: "SearchSpace"
+    task: "Task"
+    dataset: "Dataset"
+    folder: Path
+    seed: int
 
 
 class Evaluator(BaseModel, ABC):
@@ -18,6 +36,13 @@ class Evaluator(BaseModel, ABC):
 
     commit_every: ClassVar[int] = 1
     """Trials between two commits: 1 when nothing is remembered, hundreds when each evaluation changes a large state."""
+
+    _bench: Bench = PrivateAttr()
+
+    def bind(self, bench: Bench) -> Self:
+        """Tell the evaluator what to evaluate on; returns the evaluator itself."""
+        self._bench = bench
+        return self
 
     @property
     def slots(self) -> int:
@@ -39,6 +64,14 @@ class Evaluator(BaseModel, ABC):
     def identity(self, proposal: Proposal) -> str | None:
         """Return a key that two proposals share exactly when one's result may stand for the other's; None: never reuse."""
         return None
+
+    def canonical(self, architecture: Mapping[str, str]) -> str:
+        """Return the canonical form of an architecture in the space that is searched."""
+        return self._bench.space.canonical(architecture, self._bench.task)
+
+    def reassess(self, trial: Trial, split: str) -> Mapping[str, float]:
+        """Return the metrics of a finished trial on another split; where nothing was trained, what the trial reported."""
+        return trial.report.metrics if trial.report is not None else {}
 
     def submit(self, trial: Trial) -> "Future[Report]":
         """Start an evaluation; this default finishes it before returning. The future never raises an Exception."""

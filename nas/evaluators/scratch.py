@@ -3,10 +3,9 @@
 import io
 import pickle
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
-from typing import Any, Self, final
+from typing import Any, final
 
 import torch
 from pydantic import Field, PrivateAttr
@@ -14,26 +13,12 @@ from torch import nn
 
 from nas import atomic
 from nas.architecture import Architecture
-from nas.data.dataset import Dataset
 from nas.evaluators.base import Evaluator
-from nas.spaces.base import SearchSpace
-from nas.tasks.base import Task
 from nas.training.cost import cost
 from nas.training.limits import Limits
 from nas.training.loop import Examples, Training, load_examples, outputs_of, pick_device, stream_seed
 from nas.training.recipe import Recipe
 from nas.trial import Proposal, Report, Trial
-
-
-@dataclass(frozen=True, slots=True)
-class Bench:
-    """What candidates are trained on: the space and task, the prepared data, a folder for their weights, and the run's seed."""
-
-    space: SearchSpace
-    task: Task
-    dataset: Dataset
-    folder: Path
-    seed: int
 
 
 @final
@@ -54,14 +39,8 @@ class Scratch(Evaluator):
     device: str = Field("auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$")
     """Where to train: `cpu`, `cuda`, `cuda:1`, or `auto`."""
 
-    _bench: Bench = PrivateAttr()
     _examples: dict[str, Examples] = PrivateAttr(default_factory=dict)
     _costs: dict[str, dict[str, float]] = PrivateAttr(default_factory=dict)
-
-    def bind(self, bench: Bench) -> Self:
-        """Tell the evaluator what to train on; returns the evaluator itself."""
-        self._bench = bench
-        return self
 
     def metric_names(self, task: tuple[str, ...]) -> tuple[str, ...]:
         """The task's metrics, and what the structure costs."""
@@ -75,10 +54,6 @@ class Scratch(Evaluator):
                 network = self._bench.space.build(proposal.architecture, self._bench.task)
             self._costs[form] = cost(network, self._bench.task)
         return self._costs[form]
-
-    def canonical(self, architecture: Mapping[str, str]) -> str:
-        """Return the canonical form of an architecture in the space that is searched."""
-        return self._bench.space.canonical(architecture, self._bench.task)
 
     def identity(self, proposal: Proposal) -> str | None:
         """Canonical form and steps; None where weights of other trials matter."""

@@ -13,8 +13,8 @@ from torch import Tensor, nn
 
 from nas.architecture import Architecture
 from nas.data.dataset import Dataset
-from nas.evaluators.base import guarded
-from nas.evaluators.scratch import Bench, Scratch, inherit
+from nas.evaluators.base import Bench, guarded
+from nas.evaluators.scratch import Scratch, inherit
 from nas.spaces.base import SearchSpace
 from nas.spaces.cell import EDGES, Cell
 from nas.spaces.chain import Chain
