@@ -18,16 +18,13 @@ import tempfile
 import time
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
-
-from safetensors.torch import load_file
 
 from flows import settings
-from flows.components import restore
-from flows.stages.train import Job, train_one
+from flows.components import describe, restore
+from flows.stages.train import Job, test_once, train_one
 from flows.watched import watch
 from nas.data.dataset import Dataset
-from nas.training.loop import load_examples, outputs_of, pick_device
+from nas.training.loop import pick_device
 from nas.training.retrain import Plan
 from nas.workers import pin_threads, pool_of
 
@@ -37,6 +34,7 @@ WIDTHS = "[[8, 16], [16, 32], [32, 64]]"
 
 
 def main() -> None:
+    """Measure and print."""
     options = _options()
     if not options.archive.exists():
         sys.exit(f"{options.archive} does not exist: give an npz archive with --archive")
@@ -117,8 +115,7 @@ def _randoms(project: Path, options: argparse.Namespace) -> list[list[float]]:
 
 def _tried(project: Path, chosen: settings.Settings) -> list[dict[str, str]]:
     """The architectures of the search that were drawn at random, before evolution had a population, in order."""
-    strategy: Any = chosen.search.strategy
-    random_trials = getattr(strategy, "population", chosen.search.trials)
+    random_trials = describe(chosen.search.strategy).get("population", chosen.search.trials)
     with (project / "results" / "search" / "trials.csv").open() as file:
         rows = [row for row in csv.DictReader(file) if row["status"] == "done" and int(row["number"]) < random_trials]
     best = json.loads((project / "results" / "search" / "best.json").read_text())
@@ -127,10 +124,7 @@ def _tried(project: Path, chosen: settings.Settings) -> list[dict[str, str]]:
 
 def _score(job: Job) -> float:
     train_one(job)
-    network = job.space.build(job.architecture, job.task)
-    network.load_state_dict(load_file(job.folder / f"seed-{job.plan.seed}.safetensors"))
-    examples = load_examples([(job.dataset.inputs("test"), job.dataset.targets("test"))], job.plan.device)
-    return job.task.metrics(outputs_of(network, examples, job.task), examples.targets)[job.plan.metric]
+    return test_once(job).metrics[job.plan.metric]
 
 
 def _spread(values: list[float]) -> float:

@@ -14,7 +14,7 @@ PREDICT = Path(__file__).with_name("predict.py")
 Port = dict[str, Any]
 
 
-class BundleError(Exception):
+class BundleError(RuntimeError):
     """The bundle would not be what was measured; the message says what, the rule and the cure."""
 
 

@@ -18,7 +18,7 @@ Array = NDArray[np.generic]
 Values = NDArray[np.float64]
 
 
-class ParityError(Exception):
+class ParityError(RuntimeError):
     """The file and the module cannot be compared, or do not agree; the message gives the figures and the cure."""
 
 
@@ -110,7 +110,11 @@ def _session(path: Path) -> onnxruntime.InferenceSession:
     # Waiting threads that spin would take the processor from whatever else runs beside the check.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.log_severity_level = 3
-    return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    try:
+        return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # ONNX Runtime has an exception class for each way in which a file can be unusable
+        found = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+        raise ParityError(f"{path.name} cannot be loaded ({found}), but must run: export again with the other exporter") from error
 
 
 def _assert_takes(session: onnxruntime.InferenceSession, inputs: Array) -> None:

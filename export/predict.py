@@ -1,12 +1,18 @@
 """Classify images with the model beside this file: python predict.py image.png [more.png ...] [--top 3] [--json]
 
 Needs Python 3.10 or newer, numpy, Pillow and onnxruntime, nothing else. Errors are one sentence on stderr, exit code 2.
+
+Images are decoded as nasflow's prepare stage decodes files: the first frame, upright by EXIF, transparency dropped, 16-bit grey
+by its upper 8 bits, resized as a whole with antialiasing. Large JPEGs are decoded at reduced scale first, as there; another
+version of Pillow or another JPEG library may differ by up to 2 levels. 32-bit pixels have no agreed scale and are refused.
 """
 
 import argparse
 import hashlib
 import json
+import struct
 import sys
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +21,8 @@ import onnxruntime
 from PIL import Image, ImageOps
 
 MODES = {1: "L", 3: "RGB"}
+# Pillow's readers let what they trip over in a damaged file pass through as any of these; a bomb is an image too large to be meant.
+UNDECODABLE = (OSError, ValueError, SyntaxError, TypeError, LookupError, OverflowError, struct.error, zlib.error)
 
 
 class PredictError(Exception):
@@ -56,7 +64,7 @@ def predict(images: list[Path], model: Path, top: int) -> list[dict[str, Any]]:
         raise PredictError(f"--top is {top}, but must be at least 1: leave it out for 3")
     session = _session(model)
     metadata: dict[str, str] = session.get_modelmeta().custom_metadata_map
-    batch = _batch(session.get_inputs()[0], images, metadata)
+    batch = _batch(session.get_inputs()[0], images)
     probabilities = _probabilities(session, batch)
     names = _class_names(metadata, probabilities.shape[1])
     return [_answer(path, row, names, top) for path, row in zip(images, probabilities, strict=True)]
@@ -93,38 +101,36 @@ def _verify(model: Path, content: bytes) -> None:
         )
 
 
-def _batch(port: Any, images: list[Path], metadata: dict[str, str]) -> Any:
-    """All images in one array, N x H x W x C, of the model's dtype."""
+def _batch(port: Any, images: list[Path]) -> Any:
+    """All images in one array, N x H x W x C, uint8."""
     _, height, width, channels = port.shape if len(port.shape) == 4 else (0, 0, 0, 0)
-    if (
-        port.type not in ("tensor(uint8)", "tensor(float)")
-        or channels not in MODES
-        or not isinstance(height, int)
-        or not isinstance(width, int)
-    ):
-        raise PredictError(f"the model takes {port.type} {port.shape}, but must take uint8 or float N x H x W x 1 or 3: use an image model")
-    pixels = np.stack([_pixels(path, (width, height), channels) for path in images])
-    if port.type == "tensor(uint8)":
-        return pixels
-    try:
-        low, high = json.loads(metadata.get("input_range", "[0, 1]"))
-        return (low + pixels.astype(np.float32) / 255 * (high - low)).astype(np.float32)
-    except (TypeError, ValueError) as error:
-        raise PredictError(f"the model's input_range is {metadata['input_range']}, but must be [low, high]: export it again") from error
+    if port.type != "tensor(uint8)" or channels not in MODES or not isinstance(height, int) or not isinstance(width, int):
+        raise PredictError(f"the model takes {port.type} {port.shape}, but must take uint8 N x H x W x 1 or 3: use an image model")
+    return np.stack([_pixels(path, (width, height), channels) for path in images])
 
 
 def _pixels(path: Path, size: tuple[int, int], channels: int) -> Any:
     """The image upright, in the model's colours and size: H x W x C, uint8."""
     try:
         with Image.open(path) as image:
-            upright = ImageOps.exif_transpose(image).convert(MODES[channels])
-            resized = upright if upright.size == size else upright.resize(size, Image.Resampling.BILINEAR)
+            side = 2 * max(size)
+            image.draft(MODES[channels], (side, side))  # a JPEG is decoded at a half, quarter or eighth where that leaves twice the size
+            resized = _converted(path, ImageOps.exif_transpose(image), MODES[channels]).resize(size, Image.Resampling.BILINEAR)
     except FileNotFoundError as error:
         raise PredictError(f"there is no image at {path}: check the path") from error
-    # SyntaxError is what Pillow raises on some broken PNG files; a bomb is an image too large to be meant.
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+    except (*UNDECODABLE, Image.DecompressionBombError) as error:
         raise PredictError(f"{path} cannot be decoded ({_first_line(error)}): give an image that Pillow reads") from error
     return np.asarray(resized, dtype=np.uint8).reshape(size[1], size[0], channels)
+
+
+def _converted(path: Path, image: Image.Image, mode: str) -> Image.Image:
+    if image.mode in ("I", "F"):
+        raise PredictError(f"{path} has 32-bit pixels (mode {image.mode}) without an agreed scale: save it with 8 or 16 bits")
+    if image.mode.startswith("I;16"):
+        image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+    elif image.mode in ("P", "PA"):
+        image = image.convert("RGBA")  # Pillow warns when a palette with transparency loses it in one step
+    return image.convert(mode)
 
 
 def _probabilities(session: onnxruntime.InferenceSession, batch: Any) -> Any:

@@ -29,7 +29,7 @@ OPSET = 18
 PRODUCER = "nasflow.export"
 
 
-class ExportError(Exception):
+class ExportError(RuntimeError):
     """The module cannot become the file that was asked for; the message says what, the rule and the cure."""
 
 

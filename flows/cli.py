@@ -1,11 +1,13 @@
 """The `nasflow` command."""
 
 import os
+import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
+from types import FrameType
 from typing import Annotated
 
 import typer
@@ -42,11 +44,12 @@ def run(
         from flows import launch
 
         check = [word for override in overrides or [] for word in ("--set", override)]
-        code = launch.run(Path.cwd(), [stage.value for stage in stages] if stages else None, force=force, check=check)
+        wanted = [stage.value for stage in stages] if stages else None
+        code = launch.run(Path.cwd(), wanted, force=force, check=check)
         if code == 0:
             from flows import results
 
-            results.show(Path.cwd())
+            results.show_after(Path.cwd(), wanted or list(Stage))
     sys.exit(code)
 
 
@@ -57,11 +60,11 @@ def stage(name: Stage, overrides: Overrides = None) -> None:
 
     if "DVC_STAGE" in os.environ:
         die_with_parent()
-    with _errors():
-        from flows import lineage, settings
+    with _stoppable(), _errors():
+        from flows import lineage, settings, tracking
 
         if overrides:
-            settings.read(Path.cwd(), overrides)
+            settings.read(Path.cwd(), overrides, tracking.editing(Path.cwd()))
         record = lineage.read(Path.cwd(), name.value)  # before the settings, so that an edit in between is noticed
         _stage(name)(Path.cwd(), settings.read(Path.cwd()), record)
 
@@ -78,9 +81,9 @@ def _stage(name: Stage) -> Callable[..., None]:
 def check(overrides: Overrides = None) -> None:
     """Check params.yaml as a whole, and let dvc.yaml name the data it points to."""
     with _errors():
-        from flows import settings, watched
+        from flows import settings, tracking, watched
 
-        chosen = settings.read(Path.cwd(), overrides or [])
+        chosen = settings.read(Path.cwd(), overrides or [], tracking.editing(Path.cwd()))
         if watched.watch(Path.cwd(), chosen.prepare.source.paths()):
             print("dvc.yaml now names the data of prepare.source")
         print("params.yaml is valid")
@@ -109,12 +112,37 @@ def _errors() -> Iterator[None]:
     try:
         yield
     except (ValueError, RuntimeError, OSError) as error:
-        from flows import console
+        from flows import console, launch, tracking
 
         if os.environ.get("NASFLOW_TRACEBACK"):
             raise
         console.fail(f"nasflow: {error}")
-        sys.exit(1)
+        sys.exit(launch.BUSY if isinstance(error, tracking.BusyError) else 1)
+
+
+@contextmanager
+def _stoppable() -> Iterator[None]:
+    """Turn Ctrl-C and SIGTERM into a sentence and exit code 130 or 143, after everything that runs was ended."""
+    from flows.launch import Stopped
+
+    numbers = (signal.SIGINT, signal.SIGTERM)
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        for other in numbers:
+            signal.signal(other, signal.SIG_IGN)  # a second one must not interrupt the clearing up
+        raise Stopped(number)
+
+    before = {number: signal.signal(number, stop) for number in numbers}
+    try:
+        yield
+    except Stopped as stopped:
+        from flows import console
+
+        console.fail("nasflow: stopped: run the same command again to continue")
+        sys.exit(128 + stopped.number)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def main() -> None:

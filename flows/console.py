@@ -10,8 +10,9 @@ from typing import Any, Protocol
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
+from rich.text import Text
 
-from flows.run_folder import WORK
+from flows.tracking import WORK
 from nas import atomic
 
 Row = dict[str, str | int | float | None]
@@ -49,7 +50,7 @@ def progress(root: Path, stage: str, total: int) -> Iterator[Reporter]:
 class _Bar:
     def __init__(self, console: Console, stage: str, total: int) -> None:
         text = TextColumn("[bold]{task.description:<8}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("left")
-        self._bar = Progress(*text, TimeRemainingColumn(), TextColumn("{task.fields[text]}"), console=console)
+        self._bar = Progress(*text, TimeRemainingColumn(), _live_text(), console=console)
         self._task = self._bar.add_task(stage, total=total, text="")
 
     def __enter__(self) -> None:
@@ -60,6 +61,10 @@ class _Bar:
 
     def update(self, done: int, text: str) -> None:
         self._bar.update(self._task, completed=done, text=text)
+
+
+def _live_text() -> TextColumn:
+    return TextColumn("{task.fields[text]}", markup=False)  # errors name paths in brackets, which markup would swallow
 
 
 class _Lines:
@@ -99,9 +104,9 @@ def table(title: str, rows: Sequence[tuple[str, str]]) -> None:
         indent = "\n" + " " * (width + 4)
         print("\n".join([title, *(f"  {label:<{width}}  {value.replace(chr(10), indent)}" for label, value in rows)]), flush=True)
         return
-    grid = Table(title=title, title_justify="left", show_header=False)
+    grid = Table(title=Text(title), title_justify="left", show_header=False)
     for row in rows:
-        grid.add_row(*row)
+        grid.add_row(*map(Text, row))
     console.print(grid)
 
 

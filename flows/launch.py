@@ -18,6 +18,8 @@ from typing import final
 from flows import processes, tracking
 
 SERVER_SECONDS = 180.0
+BUSY = 2
+"""The exit code while another run works on the project."""
 _AGAIN = "Run the same command again to continue."
 _DEFAULTS = {
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
@@ -53,7 +55,7 @@ def run(
         with tracking.session(root, wait_seconds):
             return _run(root, stages, force, check)
     except tracking.BusyError as error:
-        return _say(str(error), 2)
+        return _say(str(error), BUSY)
     except tracking.ServerLostError as error:
         _say(str(error), 1)
         sys.stdout.flush()
@@ -92,7 +94,7 @@ def _run(root: Path, stages: Sequence[str] | None, force: bool, check: Sequence[
             mistakes = checking.communicate()[1]
             if checking.returncode:
                 print(mistakes, end="", file=sys.stderr)
-                return 1
+                return checking.returncode if checking.returncode == BUSY else 1
         if server is not None:
             server.wait()
         return pipeline.run_here(root, stages, force, heartbeat=server is None)

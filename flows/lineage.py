@@ -52,6 +52,14 @@ def read(root: Path, stage: str) -> dict[str, Any]:
                     params.update(item.read_params())
                 else:
                     deps[item.def_path] = item.get_hash().value
+    except FileNotFoundError as error:
+        missing = str(error.filename).removeprefix(f"{root.resolve()}/")
+        cure = (
+            "run the stages before it first, with `nasflow run`"
+            if missing.startswith("results/")
+            else "put it there, or correct params.yaml"
+        )
+        raise ValueError(f"stage '{stage}' reads {missing}, which does not exist: {cure}") from error
     except (DvcException, OSError) as error:
         raise ValueError(f"what stage '{stage}' reads cannot be recorded: {error}") from error
     record: dict[str, Any] = json.loads(json.dumps({"stage": stage, "params": params, "deps": deps}))

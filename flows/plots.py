@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
+import matplotlib.ticker
 
 mpl.use("Agg")
 
@@ -75,6 +76,8 @@ def _finish(figure: Any, axes: Any, path: Path, texts: tuple[str, str, str]) -> 
     axes.set_ylabel(texts[2])
     if axes.get_legend_handles_labels()[1]:
         axes.legend(frameon=False)
+    if texts[0] != "Confusion on test":
+        axes.xaxis.set_major_locator(mpl.ticker.MaxNLocator(integer=True))
     figure.tight_layout()
     # Without a fixed value the library writes its version into the file, and equal data would differ in bytes.
     figure.savefig(path, metadata={"Software": "nasflow"})

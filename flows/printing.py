@@ -11,6 +11,9 @@ from collections.abc import Callable
 from typing import TextIO, final
 
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
+_OURS = "nasflow: "  # how a stage's own message begins; it may have several lines, the cause first and the advice last
+_TRACEBACK = "Traceback (most recent call last)"
+_LINES = 12
 _ERROR = re.compile(r"(error\b|\w+(\.\w+)*(Error|Exception)\b)", re.IGNORECASE)
 
 
@@ -63,10 +66,15 @@ class Printed:
         self._rest = ""
 
     def last_error(self) -> str:
-        """The last message: from the last line that names an error on, without the frames of a traceback above it."""
+        """The last message: a stage's own from its first line on, else from the last line that names an error, without the frames."""
         lines = [line for line in self._tail if line.strip()]
-        named = [index for index, line in enumerate(lines) if _ERROR.match(line)]
-        return "\n".join(lines[named[-1] :][:12] if named else lines[-1:])
+        crashed = max((index for index, line in enumerate(lines) if line.startswith(_TRACEBACK)), default=-1)
+        ours = [index for index, line in enumerate(lines) if line.startswith(_OURS) and index > crashed]
+        named = ours or [index for index, line in enumerate(lines) if _ERROR.match(line)]
+        message = lines[named[-1] :] if named else lines[-1:]
+        if len(message) > _LINES:
+            message = [*message[: _LINES - 1], message[-1]] if ours else message[:_LINES]
+        return "\n".join(message).removeprefix(_OURS)
 
     def _keep(self, line: str) -> None:
         line = _COLOUR.sub("", line.rstrip("\r"))

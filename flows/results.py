@@ -1,20 +1,24 @@
 """The summary a person reads at the end of a run, from what the stages published."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from flows import console
 
+SOURCES = ("search/best.json", "train/details.json", "export/manifest.json")
 PLOTS = ("search/progress.png", "train/training.png", "train/confusion.png")
+
+
+_VERDICTS = {"within noise": "within noise", "higher": "higher than the search said", "lower": "lower than the search said"}
 
 
 def show(root: Path) -> None:
     """Print the winner, its scores, the file and the plots. Raises ValueError when there are no results yet."""
     results = root / "results"
     try:
-        best, trained, manifest = (_read(results / name) for name in ("search/best.json", "train/details.json", "export/manifest.json"))
+        best, trained, manifest = (_read(results / name) for name in SOURCES)
     except FileNotFoundError as error:
         raise ValueError(f"{error.filename} does not exist: run `nasflow run` first") from error
     rows = [("best architecture", words(best)), ("parameters", f"{best['metrics']['select']['parameters']:,.0f}")]
@@ -28,14 +32,22 @@ def show(root: Path) -> None:
     console.table("nasflow", rows)
 
 
+def show_after(root: Path, stages: Sequence[str]) -> None:
+    """Print what `show` does when every result is there, else what each of `stages` says of itself."""
+    results = root / "results"
+    if all((results / name).exists() for name in SOURCES):
+        show(root)
+        return
+    for path in (results / stage / "summary.json" for stage in stages):
+        if path.exists():
+            summary = _read(path)
+            console.table(summary["title"], [(str(label), str(value)) for label, value in summary["lines"]])
+
+
 def words(best: Mapping[str, Any]) -> str:
     """Return the winner of best.json for a person: decisions that matter, one line per part of the network."""
-    architecture: dict[str, str] = best["architecture"]
-    # A canonical form that is a set of answers leaves out the questions that other answers made pointless.
-    if best["canonical"].startswith("{"):
-        architecture = {name: option for name, option in architecture.items() if name in json.loads(best["canonical"])}
     parts: dict[str, list[str]] = {}
-    for name, option in architecture.items():
+    for name, option in best["decisions"].items():
         part, _, decision = name.rpartition(".")
         parts.setdefault(part, []).append(f"{decision} {option}")
     lines = [f"{part}: {', '.join(answers)}" if part else ", ".join(answers) for part, answers in parts.items()]
@@ -44,11 +56,13 @@ def words(best: Mapping[str, Any]) -> str:
 
 def scores(metrics: Mapping[str, Any]) -> list[tuple[str, str]]:
     """Return what a person wants to know of train's details.json, as rows of a table."""
-    name, comparison, searched = metrics["metric"], metrics["comparison"], metrics["search"]
+    name, comparison, searched, seeds = metrics["metric"], metrics["comparison"], metrics["search"], len(metrics["seeds"])
+    # One seed has no spread, and a zero would claim to know it.
+    spread = f" ± {metrics['test_std'][name]:.4f}" if seeds > 1 else ""
     return [
         ("search score", f"{name} {searched['select']:.4f} on select, {searched['confirm']:.4f} on confirm"),
-        ("retrained", f"{name} {metrics['test'][name]:.4f} ± {metrics['test_std'][name]:.4f} on test, {len(metrics['seeds'])} seeds"),
-        ("against search", f"{comparison['difference']:+.4f}, noise ±{comparison['noise']:.4f}: {comparison['verdict']}"),
+        ("retrained", f"{name} {metrics['test'][name]:.4f}{spread} on test, {seeds} seed{'s' if seeds > 1 else ''}"),
+        ("against search", f"{comparison['difference']:+.4f}, noise ±{comparison['noise']:.4f}: {_VERDICTS[comparison['verdict']]}"),
         ("ships", f"seed {metrics['shipped']['seed']}, {name} {metrics['shipped'][name]:.4f} on test"),
     ]
 

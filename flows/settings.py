@@ -4,19 +4,23 @@ A wrong key is answered with the nearest one, a wrong value with its path, the v
 """
 
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, final
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic_core import PydanticCustomError
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
+from ruamel.yaml.representer import RoundTripRepresenter
 
+from flows import watched
 from flows.components import component, near, sentences
 from nas import atomic
 from nas.data.prepare import Splits
 from nas.data.sources.base import Source
 from nas.evaluators.base import Evaluator
+from nas.evaluators.scratch import Scratch
 from nas.objective import Objective
 from nas.spaces.base import SearchSpace
 from nas.strategies.base import Strategy
@@ -24,17 +28,38 @@ from nas.tasks.base import Task
 from nas.training.recipe import Recipe
 
 FILE = "params.yaml"
-_STRICT = ConfigDict(extra="forbid", use_attribute_docstrings=True)
+_STRICT = ConfigDict(extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
+_LARGEST_SEED = 2**63 - 1
+"""What PyTorch takes."""
+Seed = Annotated[int, Field(ge=0, le=_LARGEST_SEED)]
+Device = Annotated[str, *Scratch.model_fields["device"].metadata]
 
 
 class SettingsError(ValueError):
     """What is wrong with params.yaml, one line per mistake."""
 
 
+@final
+class _Representer(RoundTripRepresenter):
+    """Writes nothing as `null`, as params.yaml does, where ruamel.yaml would leave the value out."""
+
+    def represent_none(self, data: None) -> Any:
+        return self.represent_scalar("tag:yaml.org,2002:null", "null")
+
+
+_Representer.add_representer(type(None), _Representer.represent_none)
+
+
 def _once(seeds: list[int]) -> list[int]:
     if len(set(seeds)) != len(seeds):
         raise ValueError("give each once, since equal seeds give equal weights")
     return seeds
+
+
+def _seeded(splits: Splits) -> Splits:
+    if splits.seed > _LARGEST_SEED:
+        raise PydanticCustomError("component_settings", "", {"lines": [f"seed is {splits.seed}: should be at most {_LARGEST_SEED}"]})
+    return splits
 
 
 class Prepare(BaseModel):
@@ -46,7 +71,7 @@ class Prepare(BaseModel):
     """What is to be learned."""
     source: Annotated[Source, *component("data.sources")]
     """Where the data come from."""
-    splits: Splits = Splits()
+    splits: Annotated[Splits, AfterValidator(_seeded)] = Splits()
     """How the examples are divided."""
 
 
@@ -55,7 +80,7 @@ class Search(BaseModel):
 
     model_config = _STRICT
 
-    seed: int = Field(0, ge=0)
+    seed: Seed = 0
     """The only source of randomness of the search."""
     trials: int = Field(24, ge=1)
     """Architectures to evaluate; more of them later continue the same search."""
@@ -78,7 +103,7 @@ class Train(BaseModel):
 
     model_config = _STRICT
 
-    seeds: Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1), AfterValidator(_once)] = [0, 1, 2]
+    seeds: Annotated[list[Seed], Field(min_length=1), AfterValidator(_once)] = [0, 1, 2]
     """One training each; their spread is reported, the best on `confirm` ships."""
     workers: int = Field(1, ge=1)
     """Trainings side by side, each with one thread; does not change the result."""
@@ -88,7 +113,7 @@ class Train(BaseModel):
     """Train on `confirm` too; then the last weights of the first seed ship, since nothing is left to choose by."""
     recipe: Recipe = Recipe()
     """How the winner is trained."""
-    device: str = "auto"
+    device: Device = "auto"
     """Where to train: `cpu`, `cuda`, `cuda:1`, or `auto`."""
 
 
@@ -125,12 +150,13 @@ class Settings(BaseModel):
         return self
 
 
-def read(root: Path, overrides: Sequence[str] = ()) -> Settings:
+def read(root: Path, overrides: Sequence[str] = (), writing: AbstractContextManager[object] | None = None) -> Settings:
     """Return the validated settings of a project; `overrides` are `section.key=value`, as YAML, and are written to the file.
 
-    Raises SettingsError, with every mistake on a line of its own; the file is then as it was.
+    `writing` is entered around the write; what it raises keeps the file as it was. Raises SettingsError, with every mistake on a
+    line of its own; the file is then as it was, too.
     """
-    path, yaml = root / FILE, YAML()
+    path, yaml = root / FILE, _yaml()
     try:
         document = yaml.load(path.read_text())
     except FileNotFoundError:
@@ -140,8 +166,12 @@ def read(root: Path, overrides: Sequence[str] = ()) -> Settings:
     for override in overrides:
         _override(document, override)
     settings = parse(document)
+    tangled = watched.tangled(root, settings.prepare.source.paths())
+    if tangled:
+        raise SettingsError("\n".join(f"{FILE}: prepare.source {sentence}" for sentence in tangled))
     if overrides:
-        atomic.write(path, lambda file: yaml.dump(document, file))
+        with writing or nullcontext():
+            atomic.write(path, lambda file: yaml.dump(document, file))
     return settings
 
 
@@ -151,6 +181,14 @@ def parse(document: Any) -> Settings:
         return Settings.model_validate(document)
     except ValidationError as error:
         raise SettingsError("\n".join(f"{FILE}: {line}" for line in sentences(error, Settings))) from error
+
+
+def _yaml() -> YAML:
+    yaml = YAML()
+    yaml.Representer = _Representer
+    yaml.width = 4096  # or long lines would be folded that nobody edited
+    yaml.indent(mapping=2, sequence=4, offset=2)
+    return yaml
 
 
 def _override(document: Any, override: str) -> None:

@@ -2,6 +2,7 @@
 
 import contextlib
 import fcntl
+import itertools
 import json
 import os
 import select
@@ -111,6 +112,22 @@ def lock(root: Path, wait_seconds: float = 0.0) -> Iterator[int]:
         yield handle
     finally:
         os.close(handle)
+
+
+@contextlib.contextmanager
+def editing(root: Path) -> Iterator[None]:
+    """Hold off runs and DVC while a file that they read is written.
+
+    Raises BusyError, and nothing should be written, while one works on the project; a run that started this process does not count.
+    """
+    with contextlib.ExitStack() as stack:
+        try:
+            stack.enter_context(lock(root))
+        except BusyError:
+            if json.loads((root / WORK / "dvc.lock").read_text() or "{}").get("pid") != os.getppid():
+                raise
+        stack.enter_context(_dvc_held_off(root / ".dvc" / "tmp"))
+        yield
 
 
 @contextlib.contextmanager
@@ -240,6 +257,36 @@ def _busy(owner: dict[str, Any] | None) -> str:
         return "another run of this project is just starting; try again"
     who = f"`{owner['command']}` (process {owner['pid']}) works on this project since {owner['since']}"
     return f"{who}. Wait until it is done, or end it with `kill {owner['pid']}`."
+
+
+@contextlib.contextmanager
+def _dvc_held_off(folder: Path) -> Iterator[None]:
+    """DVC holds `lock` between stages, and notes in `rwlock` what a running stage reads and writes."""
+    try:
+        handle = os.open(folder / "lock", os.O_RDWR)
+    except FileNotFoundError:  # no DVC has ever worked here
+        yield
+        return
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise BusyError("DVC works on this project. Wait until it is done.") from None
+        for pid, command in _dvc_stages(folder / "rwlock"):
+            if processes.is_alive(pid):
+                raise BusyError(f"`{command}` (process {pid}) works on this project. Wait until it is done, or end it with `kill {pid}`.")
+        yield
+    finally:
+        os.close(handle)
+
+
+def _dvc_stages(path: Path) -> Iterator[tuple[int, str]]:
+    try:
+        content = json.loads(path.read_text())
+    except (FileNotFoundError, ValueError):
+        return  # nothing is noted, or it is being noted right now
+    for user in [*content.get("write", {}).values(), *itertools.chain(*content.get("read", {}).values())]:
+        yield int(user["pid"]), str(user["cmd"])
 
 
 def _environment() -> dict[str, str]:

@@ -43,6 +43,19 @@ def watch(root: Path, paths: Sequence[str]) -> bool:
     return True
 
 
+def tangled(root: Path, paths: Sequence[str]) -> list[str]:
+    """One sentence per path that DVC cannot watch, because it holds the project or its results, or lies among the results."""
+    project = root.resolve()
+    results = project / "results"
+    sentences = []
+    for path in paths:
+        place = (root / path).resolve()
+        if project.is_relative_to(place) or place.is_relative_to(results):
+            where = "lies among the results" if place.is_relative_to(results) else "holds the project itself, with its results"
+            sentences.append(f"reads {path!r}, which {where}: move the data into a folder of their own, such as data/, and name that")
+    return sentences
+
+
 def unwatched(record: Mapping[str, Any], paths: Sequence[str]) -> list[str]:
     """The `paths` that are not among the dependencies of a record of `lineage.read`: DVC would not notice when they change."""
     return [path for path in paths if path not in record["deps"]]

@@ -4,10 +4,8 @@ Every line carries a checksum. Lines count only up to the last commit line: resu
 trials, waiting proposals and learned state always belong to one moment.
 """
 
-import io
 import json
 import os
-import pickle
 import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -110,7 +108,9 @@ class FileJournal:
         """
         previous, self._snapshot = self._snapshot, f"state-{self._told}.pt" if any(state.values()) else None
         if self._snapshot:
-            _save_state(self._path.parent / self._snapshot, state)
+            from nas import checkpoint  # with PyTorch, which searches without learned state can do without
+
+            checkpoint.save(self._path.parent / self._snapshot, state)
         record = {"commit": self._told, "waiting": [encode_trial(trial) for trial in waiting], "state": self._snapshot}
         try:
             self._write([*self._lines, _line(record)])
@@ -179,16 +179,15 @@ class FileJournal:
     def _load_state(self) -> dict[str, Any]:
         if self._snapshot is None:
             return {}
-        import torch
+        from nas import checkpoint
 
         path = self._path.parent / self._snapshot
         try:
-            state: dict[str, Any] = torch.load(path, weights_only=True)
+            return checkpoint.load(path)
         except FileNotFoundError as error:
             raise JournalError(f"{path} is missing although the journal names it: restore the file or start anew") from error
-        except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
-            raise JournalError(f"{path} cannot be read ({error}): restore the file or start anew") from error
-        return state
+        except checkpoint.CheckpointError as error:
+            raise JournalError(f"{path} cannot be read: restore the file or start anew") from error
 
     def _remove_other_snapshots(self) -> None:
         """Remove snapshots that no commit names, written or half written when an earlier process was killed."""
@@ -196,14 +195,6 @@ class FileJournal:
             for path in self._path.parent.glob(pattern):
                 if path.name != self._snapshot:
                     path.unlink(missing_ok=True)
-
-
-def _save_state(path: Path, state: dict[str, Any]) -> None:
-    import torch
-
-    buffer = io.BytesIO()
-    torch.save(state, buffer)
-    atomic.write(path, lambda file: file.write(buffer.getbuffer()))
 
 
 def _line(record: dict[str, Any]) -> bytes:

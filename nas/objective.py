@@ -49,7 +49,7 @@ def _check_metrics(metrics: tuple[str, ...]) -> tuple[str, ...]:
 class Objective(BaseModel):
     """What a search looks for."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, allow_inf_nan=False)
 
     metrics: Annotated[tuple[str, ...], AfterValidator(_check_metrics)] = ("accuracy",)
     """Metrics to make large; a minus sign before one makes it small."""

@@ -10,7 +10,7 @@ from nas.evaluators.base import Evaluator, reason
 from nas.journal import Journal
 from nas.objective import Objective
 from nas.strategies.base import Strategy
-from nas.trial import Report, Trial
+from nas.trial import Proposal, Report, Trial
 
 
 class SearchError(RuntimeError):
@@ -45,6 +45,7 @@ class _Loop:
         self.committed = self.told
         self.futures: dict[int, Future[Report]] = {}
         self.rejected: set[int] = set()
+        self.identities: dict[int, str | None] = {}
         self.first_of: dict[str, int] = {}
         for trial in self.history[: self.told]:
             self._index(trial)
@@ -71,8 +72,13 @@ class _Loop:
             proposal = self.strategy.ask(self.history, np.random.default_rng([self.seed, number]))
             if proposal is None:  # asked again after the next trial: a resumed search could not know that it was asked before
                 break
-            self.history.append(Trial(number, proposal))
+            self.history.append(Trial(number, self._owned(proposal)))
         return self.told == len(self.history)
+
+    def _owned(self, proposal: Proposal) -> Proposal:
+        """The proposal with the parent that really trained the weights, where the named one took over its result."""
+        report = self.history[proposal.parent].report if proposal.parent is not None else None
+        return proposal if report is None or report.reused is None else replace(proposal, parent=report.reused)
 
     def step(self, trials: int) -> Trial:
         """Finish the oldest running trial and make it part of the memory."""
@@ -97,35 +103,40 @@ class _Loop:
             self.committed = self.told
 
     def _start(self, trials: int) -> None:
-        """Start the running trials that the budget has room for, in order."""
+        """Start the running trials that the budget has room for, in order.
+
+        A trial that builds the same function as one still running waits for it: when its turn comes, all earlier ones are told.
+        """
         room = trials - self.evaluated
+        running: set[str] = set()
         for trial in self.history[self.told :]:
             if trial.number not in self.futures:
-                known = self._known(trial)
+                identity, known = self._known(trial)
                 if known is None and room <= 0:
                     return
-                self.futures[trial.number] = _done(known) if known is not None else self.evaluator.submit(trial)
+                if known is not None:
+                    self.futures[trial.number] = _done(known)
+                elif identity is None or identity not in running:
+                    self.futures[trial.number] = self.evaluator.submit(trial)
+                    self.identities[trial.number] = identity
+            running |= {identity} if (identity := self.identities.get(trial.number)) is not None else set()
             room -= trial.number not in self.rejected
 
-    def _known(self, trial: Trial) -> Report | None:
-        """A report that needs no evaluation: it cannot be built, breaks a constraint, or was evaluated before.
-
-        Looks only at trials that were told when this one was asked, so a resumed search decides the same.
-        """
+    def _known(self, trial: Trial) -> tuple[str | None, Report | None]:
+        """The key of a trial's function, and a report that needs no evaluation: cannot be built, breaks a constraint, or known."""
         try:
             identity = self.evaluator.identity(trial.proposal)
             twin = self.first_of.get(identity) if identity is not None else None
-            if twin is not None and twin <= trial.number - self.evaluator.slots:
-                earlier = self.history[twin].report
-                return replace(earlier, seconds=0.0, reused=twin) if earlier is not None else None
+            if twin is not None and (earlier := self.history[twin].report) is not None:
+                return identity, replace(earlier, seconds=0.0, reused=twin)
             metrics = self.evaluator.inspect(trial.proposal)
         except Exception as error:  # noqa: BLE001 - building a candidate may raise anything, and the search must go on
-            return Report(error=reason(error))
+            return None, Report(error=reason(error))
         broken = self.objective.broken(metrics)
         if not broken:
-            return None
+            return identity, None
         self.rejected.add(trial.number)
-        return Report(metrics, error="; ".join(broken))
+        return identity, Report(metrics, error="; ".join(broken))
 
     def _scored(self, trial: Trial, report: Report) -> Trial:
         if report.error is not None:

@@ -8,10 +8,15 @@ import queue
 import signal
 import sys
 import threading
-from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
+import traceback
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from functools import partial
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
-from typing import Any, Self, final
+from typing import Any, ParamSpec, Self, TypeVar, final
 
 from pydantic import PrivateAttr
 
@@ -19,6 +24,8 @@ from nas.evaluators.base import Evaluator, guarded, reason
 from nas.trial import Proposal, Report, Trial
 
 _PARENT_DEATH_SIGNAL = 1  # PR_SET_PDEATHSIG of prctl(2)
+_Arguments = ParamSpec("_Arguments")
+_Answer = TypeVar("_Answer")
 
 
 @final
@@ -41,7 +48,7 @@ class Workers(Evaluator):
         pool = cls()
         pool._evaluator = evaluator
         pool._threads = ThreadPoolExecutor(count, thread_name_prefix="slot")
-        pool._slots = [_Slot(evaluator) for _ in range(count)]
+        pool._slots = [_Slot(partial(_evaluate, evaluator)) for _ in range(count)]
         for slot in pool._slots:
             pool._free.put(slot)
         return pool
@@ -72,13 +79,20 @@ class Workers(Evaluator):
         """Evaluate in a free process and wait for it."""
         slot = self._free.get()
         try:
-            return slot.run(trial)
+            report: Report = slot.run(trial)
+        except DiedError as error:
+            return Report(error=str(error))
         finally:
             self._free.put(slot)
+        return report
 
     def submit(self, trial: Trial) -> "Future[Report]":
         """Start an evaluation in a free process."""
         return self._threads.submit(guarded, self, trial)
+
+
+class DiedError(RuntimeError):
+    """A process that died twice over the same work."""
 
 
 class _Slot:
@@ -88,26 +102,25 @@ class _Slot:
     thread that started it.
     """
 
-    def __init__(self, evaluator: Evaluator) -> None:
-        self._evaluator = evaluator
+    def __init__(self, answer: Callable[[Any], Any]) -> None:
+        self._answer = answer
         self._lock = threading.Lock()
         self._ended = False
         self._process: tuple[SpawnProcess, Connection] | None = None
 
-    def run(self, trial: Trial) -> Report:
-        """Evaluate in the process, once more when it died."""
+    def run(self, question: Any) -> Any:
+        """Answer in the process, once more when it died. Raises DiedError when it died again."""
         for _ in range(2):
             process, connection = self._running()
             try:
-                connection.send(trial)
+                connection.send(question)
                 if connection in wait([connection, process.sentinel]):  # children of a dead process may hold its end open
-                    report: Report = connection.recv()
-                    return report
+                    return connection.recv()
             except (EOFError, OSError):
                 pass
             with self._lock:
                 self._stop()
-        return Report(error="the worker process died twice: it was killed, ran out of memory, or the candidate ended it")
+        raise DiedError("the worker process died twice: it was killed, ran out of memory, or the candidate ended it")
 
     def end(self) -> None:
         """Stop the process and start no other."""
@@ -122,8 +135,9 @@ class _Slot:
             if self._process is None:
                 context = multiprocessing.get_context("spawn")
                 mine, theirs = context.Pipe()
-                process = context.Process(target=_serve, args=(self._evaluator, theirs, os.getpid()), daemon=True)
-                process.start()
+                process = context.Process(target=_serve, args=(self._answer, theirs, os.getpid()), daemon=True)
+                with _interrupts_masked():
+                    process.start()
                 theirs.close()
                 self._process = process, mine
             return self._process
@@ -136,24 +150,91 @@ class _Slot:
             self._process = None
 
 
-def _serve(evaluator: Evaluator, connection: Connection, parent: int) -> None:
-    """What a worker process does: evaluate the trials that come in, until there are no more."""
+def _serve(answer: Callable[[Any], Any], connection: Connection, parent: int) -> None:
+    """What a worker process does: answer what comes in, until nothing more does."""
     begin_worker(parent)
     while True:
         try:
-            trial = connection.recv()
+            question = connection.recv()
         except EOFError:
             return
-        report = guarded(evaluator, trial)
+        connection.send(answer(question))
+
+
+def _evaluate(evaluator: Evaluator, trial: Trial) -> Report:
+    report = guarded(evaluator, trial)
+    try:
+        pickle.dumps(report)
+    except (TypeError, AttributeError, pickle.PicklingError) as error:
+        return Report(seconds=report.seconds, error=f"the report cannot be sent: {reason(error)}")
+    return report
+
+
+_Call = tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]]
+
+
+def _call(call: _Call) -> tuple[Any, Exception | None]:
+    function, given, named = call
+    try:
+        return function(*given, **named), None
+    except Exception as error:  # noqa: BLE001 - it is raised again where the call was made
+        error.add_note(traceback.format_exc())
+        return None, error
+
+
+@final
+class Pool:
+    """Calls functions in processes with one pinned thread each, which end with this process. Use as a context.
+
+    Leaving it waits for what was submitted; leaving it by an exception, Ctrl-C included, ends every process at once.
+    """
+
+    def __init__(self, count: int) -> None:
+        self._threads = ThreadPoolExecutor(count, thread_name_prefix="pool")
+        self._slots = [_Slot(_call) for _ in range(count)]
+        self._free: queue.SimpleQueue[_Slot] = queue.SimpleQueue()
+        for slot in self._slots:
+            self._free.put(slot)
+
+    def submit(self, function: Callable[_Arguments, _Answer], *given: _Arguments.args, **named: _Arguments.kwargs) -> "Future[_Answer]":
+        """Start a call in a free process; once more when that dies, so the call must bear being repeated."""
+        return self._threads.submit(self._in_process, function, given, named)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *exception: object) -> None:
+        if kind is None:
+            self._threads.shutdown()
+        for slot in self._slots:
+            slot.end()
+        self._threads.shutdown(cancel_futures=True)
+
+    def _in_process(self, *call: Any) -> Any:
+        slot = self._free.get()
         try:
-            connection.send(report)
-        except (TypeError, AttributeError, pickle.PicklingError) as error:
-            connection.send(Report(seconds=report.seconds, error=f"the report cannot be sent: {reason(error)}"))
+            answer, error = slot.run(call)
+        finally:
+            self._free.put(slot)
+        if error is not None:
+            raise error
+        return answer
 
 
-def pool_of(count: int) -> ProcessPoolExecutor:
-    """Return a pool of `count` processes with one pinned thread each, which end with this process."""
-    return ProcessPoolExecutor(count, multiprocessing.get_context("spawn"), initializer=begin_worker, initargs=(os.getpid(),))
+def pool_of(count: int) -> Pool:
+    """Return a pool of `count` processes."""
+    return Pool(count)
+
+
+@contextmanager
+def _interrupts_masked() -> Iterator[None]:
+    """Keep Ctrl-C, which reaches every process of a terminal, from one that starts: it would end with a traceback, not knowing better."""
+    resource_tracker.ensure_running()  # it is started with the first process, and forgets the mask on the way
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
 
 def begin_worker(parent: int) -> None:

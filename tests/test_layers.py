@@ -16,17 +16,19 @@ ALLOWED = {
     "nas.load": [],
     "nas.trial": ["nas.architecture"],
     "nas.objective": ["nas.trial"],
-    "nas.journal": ["nas.architecture", "nas.trial", "nas.objective", "nas.strategies.base", "nas.evaluators.base"],
+    "nas.checkpoint": [],
+    "nas.journal": ["nas.architecture", "nas.trial", "nas.checkpoint"],
+    "nas.finalists": ["nas.trial", "nas.objective", "nas.evaluators.base"],
     "nas.search": ["nas.journal", "nas.trial", "nas.objective", "nas.strategies.base", "nas.evaluators.base"],
     "nas.workers": ["nas.trial", "nas.evaluators.base"],
     "nas.strategies": ["nas.architecture", "nas.trial", "nas.strategies.base"],
     "nas.data": ["nas.data"],
     "nas.tasks": ["nas.data.dataset", "nas.tasks.base"],
     "nas.spaces": ["nas.architecture", "nas.tasks.base", "nas.spaces.base", "nas.spaces.supernet"],
-    "nas.training": ["nas.tasks.base", "nas.training"],
+    "nas.training": ["nas.tasks.base", "nas.training", "nas.checkpoint"],
     "nas.evaluators": [
         *("nas.architecture", "nas.trial", "nas.spaces.base", "nas.spaces.supernet", "nas.tasks.base", "nas.training"),
-        *("nas.data.dataset", "nas.evaluators.base", "export"),
+        *("nas.data.dataset", "nas.evaluators.base", "nas.checkpoint", "export"),
     ],
     "export": ["export"],
     "flows": ["flows", "nas", "export"],
@@ -34,7 +36,7 @@ ALLOWED = {
 """What the files of a room may import of ours. Every room of nas may import nas.atomic."""
 
 OWNED = {
-    "prefect": ["flows.pipeline", "flows.artifacts", "flows.launch", "flows.serve"],
+    "prefect": ["flows.pipeline", "flows.artifacts", "flows.launch"],
     "dvc": ["flows"],
     "ruamel": ["flows"],
     "yaml": ["flows"],

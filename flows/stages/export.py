@@ -1,4 +1,8 @@
-"""export: the trained winner becomes an ONNX file, which is checked against PyTorch on all test data before it is published."""
+"""export: the trained winner becomes an ONNX file, which is checked against PyTorch on all test data before it is published.
+
+The file takes images of bytes, whatever the data are stored as. Floats are rounded to bytes for the check and the scores, so that
+these are true of what a user gives the file; the manifest holds the scores before and after.
+"""
 
 import hashlib
 import json
@@ -32,7 +36,7 @@ def run(root: Path, settings: Settings, record: dict[str, Any]) -> None:
     exported; nothing is published then.
     """
     pin_threads()
-    dataset = Dataset.open(root / "results" / "prepare")
+    dataset = Dataset.open(root / "results" / "prepare", ["test"])
     trained = root / "results" / "train"
     winner = json.loads((trained / "architecture.json").read_text())
     task, module = _module(winner, trained, dataset)
@@ -41,11 +45,12 @@ def run(root: Path, settings: Settings, record: dict[str, Any]) -> None:
         provenance = _provenance(winner, trained, dataset)
         to_onnx(module, task.example(2), model, outputs=task.output_names, metadata=provenance, exporter=settings.export.exporter)
         report(1, f"{model.stat().st_size / 1024:.0f} KiB written")
-        parity, logits = check(model, module, dataset.inputs("test"), tolerance=settings.export.tolerance)
+        parity, logits = check(model, module, dataset.as_bytes("test"), tolerance=settings.export.tolerance)
         require(parity)
         report(2, f"same predictions as PyTorch on {parity.examples} test images")
         scored = task.metrics(torch.from_numpy(np.asarray(logits)), torch.from_numpy(np.array(dataset.targets("test"))))
-        manifest = _manifest(model, parity, scored, dataset)
+        trained_scores = json.loads((trained / "details.json").read_text())["shipped"]
+        manifest = {**manifest_of(model), **_checked(parity, dataset), **_scores(scored, trained_scores, dataset)}
         write_bundle(folder, model=model, manifest=manifest)
         atomic.write_json(folder / "metrics.json", {"bytes": manifest["bytes"], "parity": manifest["parity"], "test": scored})
         atomic.write_json(folder / "summary.json", console.summary("Exported model", _rows(manifest, scored)))
@@ -71,14 +76,14 @@ def _provenance(winner: Mapping[str, Any], trained: Path, dataset: Dataset) -> d
         "trial": str(winner["trial"]),
         "seed": str(winner["seed"]),
         "data_digest": described.digest,
+        "byte_range": json.dumps(described.byte_range),
         "weights_sha256": hashlib.sha256((trained / "model.safetensors").read_bytes()).hexdigest(),
         "nasflow": version("nasflow"),
     }
 
 
-def _manifest(model: Path, parity: Parity, scored: Mapping[str, float], dataset: Dataset) -> dict[str, Any]:
+def _checked(parity: Parity, dataset: Dataset) -> dict[str, Any]:
     return {
-        **manifest_of(model),
         "classes": dataset.description.classes,
         "data_digest": dataset.description.digest,
         "parity": {
@@ -90,14 +95,29 @@ def _manifest(model: Path, parity: Parity, scored: Mapping[str, float], dataset:
             "tolerance": parity.tolerance,
             "batch_sizes": list(parity.batch_sizes),
         },
+    }
+
+
+def _scores(scored: Mapping[str, float], trained: Mapping[str, Any], dataset: Dataset) -> dict[str, Any]:
+    """What the file scores on bytes, what the same weights scored on the stored data in train, and the first minus the second."""
+    described = dataset.description
+    return {
+        "scored_on": {"inputs": "8-bit", "stored": described.input_dtype, "byte_range": list(described.byte_range)},
         "test": dict(scored),
+        "test_as_trained": {name: trained[name] for name in scored},
+        "test_difference": {name: value - trained[name] for name, value in scored.items()},
     }
 
 
 def _rows(manifest: Mapping[str, Any], scored: Mapping[str, float]) -> list[tuple[str, str]]:
-    parity = manifest["parity"]
+    parity, inputs = manifest["parity"], manifest["scored_on"]
+    black, white = inputs["byte_range"]
+    name = next(iter(scored))
+    before, difference = manifest["test_as_trained"][name], manifest["test_difference"][name]
+    rounded = f"bytes 0..255 stand for {black:g}..{white:g}; {name} {scored[name]:.4f}, {before:.4f} before rounding ({difference:+.4f})"
     return [
         ("file", f"results/export/model.onnx, {manifest['bytes'] / 1024:.0f} KiB, sha256 {manifest['sha256'][:16]}"),
         ("scored as a file", ", ".join(f"{name} {value:.4f}" for name, value in scored.items())),
+        *([] if inputs["stored"] == "uint8" else [("8-bit inputs", rounded)]),
         ("parity", f"{parity['examples']} images, agreement {parity['agreement']:.4f}, logits within {parity['largest_difference']:.1e}"),
     ]

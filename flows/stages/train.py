@@ -2,7 +2,6 @@
 
 import csv
 import json
-import math
 import statistics
 from collections.abc import Mapping, Sequence
 from concurrent.futures import wait
@@ -15,12 +14,14 @@ from safetensors.torch import load_file
 
 from flows import console, plots, results
 from flows.components import describe, restore
-from flows.run_folder import code_of, hold, publish
+from flows.provenance import code_of
+from flows.run_folder import hold, publish
 from flows.settings import Settings, Train
 from nas import atomic
-from nas.data.dataset import Dataset
+from nas.data.dataset import SPLITS, Dataset
 from nas.spaces.base import SearchSpace
 from nas.tasks.base import Task
+from nas.training.comparison import Measured, compare
 from nas.training.loop import Examples, load_examples, outputs_of, pick_device
 from nas.training.retrain import Plan, Progress, retrain
 from nas.workers import pin_threads, pool_of
@@ -45,15 +46,17 @@ def run(root: Path, settings: Settings, record: dict[str, Any]) -> None:
     Continues from the last checkpoints of the same settings, data and winner. Raises LimitError when training diverges.
     """
     pin_threads()
-    dataset = Dataset.open(root / "results" / "prepare")
+    dataset = Dataset.open(root / "results" / "prepare", splits=SPLITS)
     best = json.loads((root / "results" / "search" / "best.json").read_text())
     inputs = {"stage": "train", "settings": settings.train.model_dump(mode="json", exclude={"workers"}), "data": dataset.description.digest}
-    inputs |= {"architecture": best["architecture"], "space": best["space"], "metric": best["metric"], "code": code_of(record)}
+    task = settings.prepare.task
+    inputs |= {"task": describe(task), "sign": best["sign"], "device": pick_device(settings.train.device).type}
+    inputs |= {"architecture": best["architecture"], "space": best["space"], "metric": best["metric"], "code": code_of(record, task)}
     with hold(root, "train", inputs) as folder:
         jobs = _jobs(settings, dataset, best, folder.path)
         outcomes = _train_all(root, jobs, settings.train)
         chosen = _choose(outcomes, jobs)
-        tested = [_test(job) for job in jobs]
+        tested = [test_once(job) for job in jobs]
         with publish(root, "train", record) as target:
             _write(target, jobs, outcomes, tested, chosen, best)
 
@@ -117,8 +120,8 @@ class Tested:
     predictions: list[tuple[str, str]]
 
 
-def _test(job: Job) -> Tested:
-    """Open the test data for one seed's chosen weights; nothing is decided by the answer."""
+def test_once(job: Job) -> Tested:
+    """Return what the test data say of one seed's chosen weights; nothing may be decided by the answer."""
     network = job.space.build(job.architecture, job.task)
     network.load_state_dict(load_file(job.folder / f"seed-{job.plan.seed}.safetensors"))
     examples = _split(job, "test")
@@ -152,7 +155,8 @@ def _details(jobs: Sequence[Job], tested: Sequence[Tested], chosen: int, best: M
     counts = jobs[0].dataset.description.counts
     metric = best["metric"]
     mean = {name: statistics.mean(values) for name, values in columns.items()}
-    comparison = compare(best["confirm"], counts["confirm"], columns[metric], counts["test"])
+    found = Measured((best["confirm"],), counts["confirm"])
+    compared = compare(found, Measured(columns[metric], counts["test"]), share=metric in jobs[0].task.share_names)
     return {
         "metric": metric,
         "test": mean,
@@ -160,7 +164,7 @@ def _details(jobs: Sequence[Job], tested: Sequence[Tested], chosen: int, best: M
         "shipped": {"seed": jobs[chosen].plan.seed, **tested[chosen].metrics, **tested[chosen].details},
         "seeds": {f"seed_{job.plan.seed}": one.metrics for job, one in zip(jobs, tested, strict=True)},
         "search": {"select": best["score"], "confirm": best["confirm"]},
-        "comparison": comparison,
+        "comparison": {"difference": compared.difference, "noise": compared.noise, "verdict": compared.verdict},
     }
 
 
@@ -169,27 +173,11 @@ def _headline(details: Mapping[str, Any]) -> dict[str, Any]:
     name = details["metric"]
     return {
         "test": details["test"],
-        "test_std": details["test_std"][name],
+        **({"test_std": details["test_std"][name]} if len(details["seeds"]) > 1 else {}),
         "shipped": details["shipped"][name],
-        "search": details["search"]["confirm"],
+        "search_confirm": details["search"]["confirm"],
         "difference": details["comparison"]["difference"],
     }
-
-
-def compare(searched: float, searched_count: int, retrained: Sequence[float], retrained_count: int) -> dict[str, Any]:
-    """Say whether the retrained score differs from the search's by more than noise.
-
-    The noise of a share measured on n examples is binomial, p (1 - p) / n; the spread over seeds is added. Two standard
-    errors decide. Metrics outside 0 to 1 have only the spread over seeds.
-    """
-    mean = statistics.mean(retrained)
-    variance = statistics.variance(retrained) / len(retrained) if len(retrained) > 1 else 0.0
-    if 0 <= searched <= 1 and 0 <= mean <= 1:
-        variance += searched * (1 - searched) / searched_count + mean * (1 - mean) / retrained_count
-    difference, noise = mean - searched, 2 * math.sqrt(variance)
-    within = abs(difference) <= noise
-    verdict = "within noise" if within else ("higher than the search said" if difference > 0 else "lower than the search said")
-    return {"difference": difference, "noise": noise, "within_noise": within, "verdict": verdict}
 
 
 def _write_rows(path: Path, header: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:

@@ -1,12 +1,13 @@
 """The prepared format: a folder with `dataset.json` and, per split, `SPLIT_inputs.npy` and `SPLIT_targets.npy`."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Final, Self, cast, final
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 from nas.data.digest import Digest
 from nas.data.errors import DataError
@@ -49,8 +50,41 @@ class Description(BaseModel):
     """Mean per channel over the `fit` split, in the units of the stored pixels."""
     std: list[float]
     """Standard deviation per channel over the `fit` split, same units; 1 where a channel is constant."""
+    low: float = 0.0
+    """Smallest stored value over the `fit` split; of bytes always 0."""
+    high: float = 255.0
+    """Largest stored value over the `fit` split; of bytes always 255."""
     digest: str
     """SHA-256 over class names and all arrays (split, dtype, shape, content), as 64 hexadecimal digits."""
+
+    @model_validator(mode="after")
+    def _with_limits(self) -> Self:
+        if self.input_dtype != "uint8" and not {"low", "high"} <= self.model_fields_set:
+            raise ValueError(f"{self.input_dtype} pixels need `low` and `high`")
+        return self
+
+    @property
+    def byte_range(self) -> tuple[float, float]:
+        """The stored values that the bytes 0 and 255 of an ordinary image stand for; bytes between are spread evenly.
+
+        Stored bytes are themselves. Floats are taken to be images scaled to the first of 0..1 and 0..255 that holds every value of
+        `fit` and of which they fill at least a quarter, since a set of images seldom reaches black and white exactly. Any other
+        data, such as -1..1 or 0..16, are taken to be scaled to the range that they have in `fit`.
+        """
+        if self.input_dtype == "uint8":
+            return 0.0, 255.0
+        for white in (1.0, 255.0):
+            if self.low >= 0 and white / 4 <= self.high - self.low and self.high <= white:
+                return 0.0, white
+        return self.low, self.high if self.high > self.low else self.low + 1.0
+
+    def to_bytes(self, stored: NDArray[Any]) -> NDArray[np.uint8]:
+        """Return stored pixels as the nearest bytes by `byte_range`; values outside it become 0 or 255."""
+        if self.input_dtype == "uint8":
+            return stored
+        black, white = self.byte_range
+        levels = (stored.astype(np.float64) - black) * (255 / (white - black))
+        return np.rint(np.clip(levels, 0, 255)).astype(np.uint8)
 
 
 @final
@@ -62,14 +96,16 @@ class Dataset:
         self.description: Final = description
 
     @classmethod
-    def open(cls, folder: Path) -> Self:
-        """Read the description and check that every array is there in the described dtype and shape; contents are not read.
+    def open(cls, folder: Path, splits: Sequence[str] = ()) -> Self:
+        """Read the description, and check that the arrays of `splits` are there in the described dtype and shape.
+
+        The files of other splits are not touched before they are asked for, so whoever must not see a split needs not have it.
 
         Raises:
             DataError: no prepared data in `folder`, another format version, or an array that is missing or does not fit.
         """
         dataset = cls(folder, _description(folder / DESCRIPTION_FILE))
-        for split in SPLITS:
+        for split in splits:
             dataset.inputs(split)
             dataset.targets(split)
         return dataset
@@ -82,6 +118,21 @@ class Dataset:
         """
         shape = (self._count(split), *self.description.input_shape)
         return _array(self.folder / array_file(split, "inputs"), self.description.input_dtype, shape)
+
+    def as_bytes(self, split: str) -> NDArray[np.uint8]:
+        """Return the pixels of a split as `Description.to_bytes` gives them, N x H x W x C; stored bytes stay memory-mapped.
+
+        Raises:
+            DataError: as `inputs`.
+        """
+        inputs = self.inputs(split)
+        if inputs.dtype == np.uint8:
+            return inputs
+        result = np.empty(inputs.shape, dtype=np.uint8)
+        step = max(1, 2**20 // max(1, inputs[0].size))  # or the float64 in between would be eight times as large as the result
+        for start in range(0, len(inputs), step):
+            result[start : start + step] = self.description.to_bytes(inputs[start : start + step])
+        return result
 
     def targets(self, split: str) -> NDArray[np.int64]:
         """Return the class positions of a split, N int64, memory-mapped and read-only.
@@ -130,7 +181,7 @@ def _description(path: Path) -> Description:
         description = Description.model_validate(values)
     except ValidationError as error:
         first = error.errors()[0]
-        place = ".".join(str(part) for part in first["loc"])
+        place = ".".join(str(part) for part in first["loc"]) or "low and high"  # only the check of these two has no place
         raise DataError(f"{path} is damaged at {place!r} ({first['msg']}); prepare the data again") from error
     if set(description.counts) != set(SPLITS):
         raise DataError(f"{path} counts the splits {sorted(description.counts)} instead of {list(SPLITS)}; prepare the data again")

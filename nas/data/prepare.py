@@ -42,7 +42,7 @@ def prepare(source: Source, splits: Splits, folder: Path, *, task: str, root: Pa
         for name in SPLITS:
             writer = _Writer(samples, digest, measured if name == "fit" else None)
             writer.write(partial, name, indices[name])
-        mean, std = measured.result()
+        (mean, std), (low, high) = measured.result(), measured.limits()
         description = Description(
             task=task,
             source={"name": type(source).__module__.rpartition(".")[2], **source.model_dump(mode="json")},
@@ -53,6 +53,8 @@ def prepare(source: Source, splits: Splits, folder: Path, *, task: str, root: Pa
             class_counts={name: np.bincount(samples.targets[indices[name]], minlength=len(samples.classes)).tolist() for name in SPLITS},
             mean=mean,
             std=std,
+            low=low,
+            high=high,
             digest=digest.hexdigest(),
         )
         atomic.write_json(partial / DESCRIPTION_FILE, description.model_dump(mode="json"))

@@ -1,9 +1,11 @@
-"""Mean and standard deviation per channel in one pass over batches, without holding the data."""
+"""Mean and standard deviation per channel, and the range, in one pass over batches, without holding the data."""
 
 from typing import Any, Protocol, final
 
 import numpy as np
 from numpy.typing import NDArray
+
+COUNTED_AT_ONCE = 2**18  # np.bincount widens bytes to eight times their size
 
 
 class Statistics(Protocol):
@@ -14,6 +16,9 @@ class Statistics(Protocol):
 
     def result(self) -> tuple[list[float], list[float]]:
         """Return means and standard deviations of all batches so far."""
+
+    def limits(self) -> tuple[float, float]:
+        """Return the smallest and the largest value over all channels; of bytes, 0 and 255."""
 
 
 def statistics(dtype: str, channels: int) -> Statistics:
@@ -31,7 +36,9 @@ class ByteStatistics:
     def add(self, batch: NDArray[Any]) -> None:
         """Count the values of the next batch."""
         for channel, counts in enumerate(self._counts):
-            counts += np.bincount(batch[..., channel].reshape(-1), minlength=256)
+            values = batch[..., channel].reshape(-1)
+            for start in range(0, values.size, COUNTED_AT_ONCE):
+                counts += np.bincount(values[start : start + COUNTED_AT_ONCE], minlength=256)
 
     def result(self) -> tuple[list[float], list[float]]:
         """Return means and standard deviations, from exact sums."""
@@ -44,6 +51,10 @@ class ByteStatistics:
             variance = (number * squares - total * total) / (number * number)  # Python integers: no cancellation
             deviations.append(float(variance**0.5) or 1.0)
         return means, deviations
+
+    def limits(self) -> tuple[float, float]:
+        """Return 0 and 255: what bytes can say, whichever of them occur."""
+        return 0.0, 255.0
 
 
 @final
@@ -75,3 +86,7 @@ class FloatStatistics:
         deviation = np.sqrt(self._squares / self._number)
         constant = self._low == self._high  # rounding leaves a constant channel a deviation of about 1e-17
         return self._mean.tolist(), np.where(constant | (deviation == 0), 1.0, deviation).tolist()
+
+    def limits(self) -> tuple[float, float]:
+        """Return the smallest and the largest value over all channels."""
+        return float(self._low.min()), float(self._high.max())

@@ -73,6 +73,9 @@ class Evaluator(BaseModel, ABC):
         """Return the metrics of a finished trial on another split; where nothing was trained, what the trial reported."""
         return trial.report.metrics if trial.report is not None else {}
 
+    def forget(self, keep: set[int]) -> None:
+        """Remove what was kept of all trials but these; called when a search is complete."""
+
     def submit(self, trial: Trial) -> "Future[Report]":
         """Start an evaluation; this default finishes it before returning. The future never raises an Exception."""
         future: Future[Report] = Future()

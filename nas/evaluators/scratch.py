@@ -1,7 +1,5 @@
 """Training from scratch: every candidate gets its own weights, and is scored on the `select` split."""
 
-import io
-import pickle
 from collections.abc import Mapping
 from pathlib import Path
 from time import perf_counter
@@ -11,7 +9,7 @@ import torch
 from pydantic import Field, PrivateAttr
 from torch import nn
 
-from nas import atomic
+from nas import checkpoint
 from nas.architecture import Architecture
 from nas.evaluators.base import Evaluator
 from nas.training.cost import cost
@@ -81,14 +79,16 @@ class Scratch(Evaluator):
         return Report({**metrics, **self.inspect(trial.proposal)}, perf_counter() - start)
 
     def reassess(self, trial: Trial, split: str) -> dict[str, float]:
-        """Return the metrics of a finished trial's weights on another split."""
+        """Return the metrics of a finished trial's weights on another split; weights that were removed are trained again."""
         report = trial.report
         owner = trial.number if report is None or report.reused is None else report.reused
+        if not self._weights(owner).exists():
+            self.evaluate(Trial(owner, trial.proposal))
         training, _ = self._begin(Trial(owner, Proposal(trial.architecture, parent=owner)))
         return self._measure(training.result, split)
 
     def forget(self, keep: set[int]) -> None:
-        """Remove the weights of all trials but those to keep."""
+        """Remove the weights of all trials but these; `reassess` trains again what it misses."""
         for path in self._weights(0).parent.glob("trial-*.pt"):
             if int(path.stem.split("-")[1]) not in keep:
                 path.unlink(missing_ok=True)
@@ -132,20 +132,15 @@ class Scratch(Evaluator):
     def _save(self, trial: Trial, training: Training, built: Architecture) -> None:
         path = self._weights(trial.number)
         path.parent.mkdir(parents=True, exist_ok=True)
-        buffer = io.BytesIO()
         state = {"seed": training.seed, "training": training.state_dict(), "form": self.canonical(built), "architecture": dict(built)}
-        torch.save(state, buffer)
-        atomic.write(path, lambda file: file.write(buffer.getbuffer()))
+        checkpoint.save(path, state)
 
     def _load(self, number: int) -> dict[str, Any]:
         path = self._weights(number)
         try:
-            state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+            return checkpoint.load(path, "seed", "training", "form", "architecture")
         except FileNotFoundError as error:
             raise FileNotFoundError(f"{path} is missing: trial {number} failed, or its weights were removed") from error
-        except (pickle.UnpicklingError, RuntimeError, EOFError) as error:  # no pickle, a part of one, an empty file
-            raise ValueError(f"{path} is not a checkpoint of nasflow: remove the run's folder and search anew") from error
-        return state
 
 
 def inherit(network: nn.Module, weights: Mapping[str, torch.Tensor]) -> list[str]:

@@ -72,10 +72,14 @@ class SearchSpace(BaseModel, ABC):
 
         The default drops the decisions that were not asked because of other answers; a space that knows more overrides it.
         """
+        return json.dumps(dict(sorted(self.decisions(architecture, task).items())), separators=(",", ":"))
+
+    def decisions(self, architecture: Mapping[str, str], task: Task) -> dict[str, str]:
+        """Return the answers of an architecture that its network asks for, in the order asked; the others change nothing."""
         builder = _Builder(architecture)
         with torch.device("meta"):
             self.define(builder, task)
-        return json.dumps({name: architecture[name] for name in sorted(builder.asked)}, separators=(",", ":"))
+        return {name: architecture[name] for name in builder.asked}
 
     def discretize(self, mixture: "Mixture", task: Task) -> Architecture:
         """Return the architecture of the heaviest option of every choice."""
@@ -120,7 +124,7 @@ class _Builder:
 
     def __init__(self, architecture: Mapping[str, str]) -> None:
         self._architecture = architecture
-        self.asked: set[str] = set()
+        self.asked: dict[str, None] = {}
 
     def __call__(self, name: str, options: Options) -> nn.Module:
         return options[self._answer(name, tuple(options))]()
@@ -129,7 +133,7 @@ class _Builder:
         return int(self._answer(name, tuple(str(option) for option in options)))
 
     def _answer(self, name: str, options: tuple[str, ...]) -> str:
-        self.asked.add(name)
+        self.asked[name] = None
         answer = self._architecture.get(name)
         if answer is None:
             raise KeyError(f"the architecture does not answer {name}: pick one of {', '.join(options)}")

@@ -1,16 +1,17 @@
 """The cell space of NAS-Bench-201: four nodes, six edges, five operations, the same cell stacked in every place.
 
-Dong and Yang 2020, NAS-Bench-201: Extending the scope of reproducible neural architecture search. With channels 16, cells 5 and
-stages 3 on 32 x 32 images it is the published network; smaller settings keep its shape.
+Dong and Yang 2020, NAS-Bench-201: Extending the scope of reproducible neural architecture search. With widths 16, 32, 64 and 5
+cells on 32 x 32 images it is the published network; smaller settings keep its shape.
 """
 
 from collections.abc import Mapping
 from functools import lru_cache, partial
 from itertools import permutations
-from typing import Any, final
+from typing import Annotated, Any, Literal, final
 
 import torch
-from pydantic import Field
+from annotated_types import MinLen
+from pydantic import Field, PositiveInt
 from torch import Tensor, nn
 
 from nas.spaces.base import Options, Picker, SearchSpace, image_channels
@@ -28,21 +29,22 @@ Value = tuple[Any, ...]
 class Cell(SearchSpace):
     """Stacked cells whose six edges are searched: 15,625 cells, 5,260 different functions."""
 
-    channels: int = Field(16, ge=1)
-    """Width of the first stage; every later stage is twice as wide."""
+    widths: Annotated[tuple[PositiveInt, ...], MinLen(1)] = (16, 32, 64)
+    """Channels of each stage; a residual block with stride 2 stands between two stages."""
     cells: int = Field(5, ge=1)
     """Cells per stage."""
-    stages: int = Field(3, ge=1)
-    """Stages; a residual block with stride 2 stands between two."""
+    stem: Literal[1, 3, 5, 7] = 3
+    """Kernel size of the first convolution."""
 
     def define(self, pick: Picker, task: Task) -> nn.Module:
         """Stem, stages of cells with reductions between them, and the task's head. Wants images (channels, height, width)."""
-        width, inputs = self.channels, image_channels(task, "cell")
-        layers: list[nn.Module] = [nn.Conv2d(inputs, width, 3, padding=1, bias=False), nn.BatchNorm2d(width)]
-        for stage in range(self.stages):
+        width, inputs = self.widths[0], image_channels(task, "cell")
+        stem = nn.Conv2d(inputs, width, self.stem, padding=self.stem // 2, bias=False)
+        layers: list[nn.Module] = [stem, nn.BatchNorm2d(width)]
+        for stage, outputs in enumerate(self.widths):
             if stage:
-                layers.append(Reduction(width))
-                width *= 2
+                layers.append(Reduction(width, outputs))
+            width = outputs
             layers += [CellBlock(pick, width) for _ in range(self.cells)]
         return nn.Sequential(*layers, nn.BatchNorm2d(width), nn.ReLU(), task.head(width))
 
@@ -109,17 +111,17 @@ class Zero(nn.Module):
 
 @final
 class Reduction(nn.Module):
-    """The residual block between stages: half the height and width (rounded up), twice the channels."""
+    """The residual block between stages: half the height and width (rounded up)."""
 
-    def __init__(self, channels: int) -> None:
+    def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__()
-        self.first = _relu_conv_norm(channels, 2 * channels, 3, stride=2)
-        self.second = _relu_conv_norm(2 * channels, 2 * channels, 3)
+        self.first = _relu_conv_norm(inputs, outputs, 3, stride=2)
+        self.second = _relu_conv_norm(outputs, outputs, 3)
         pool = nn.AvgPool2d(2, stride=2, ceil_mode=True, count_include_pad=False)
-        self.shortcut = nn.Sequential(pool, nn.Conv2d(channels, 2 * channels, 1, bias=False))
+        self.shortcut = nn.Sequential(pool, nn.Conv2d(inputs, outputs, 1, bias=False))
 
     def forward(self, features: Tensor) -> Tensor:
-        """(batch, channels, height, width) to (batch, 2 channels, height / 2, width / 2)."""
+        """(batch, inputs, height, width) to (batch, outputs, height / 2, width / 2)."""
         outputs: Tensor = self.shortcut(features) + self.second(self.first(features))
         return outputs
 

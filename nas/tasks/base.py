@@ -17,6 +17,8 @@ class Task(BaseModel, ABC):
 
     metric_names: ClassVar[tuple[str, ...]]
     """The metrics of one number each that `metrics` returns."""
+    share_names: ClassVar[tuple[str, ...]]
+    """Those of `metric_names` that are shares of examples, from 0 to 1."""
     output_names: ClassVar[tuple[str, ...]]
     """What the deployed model returns, in order."""
 
@@ -66,8 +68,8 @@ class Task(BaseModel, ABC):
 
     @abstractmethod
     def deployable(self, network: nn.Module) -> nn.Module:
-        """Return the module that ships: stored inputs in, a tuple of `output_names` out."""
+        """Return the module that ships: inputs as users have them (images of bytes) in, a tuple of `output_names` out."""
 
     @abstractmethod
     def example(self, batch: int) -> Tensor:
-        """Return stored inputs of zeros with `batch` examples."""
+        """Return inputs of zeros for what ships, with `batch` examples."""

@@ -24,6 +24,7 @@ class ImageClassification(Task):
     """One of K classes for an image of height x width x channels."""
 
     metric_names: ClassVar[tuple[str, ...]] = ("accuracy", "precision", "recall", "f1", "loss")
+    share_names: ClassVar[tuple[str, ...]] = ("accuracy", "precision", "recall", "f1")
     output_names: ClassVar[tuple[str, ...]] = ("logits", "probabilities")
 
     def bind(self, description: Description) -> Self:
@@ -75,13 +76,14 @@ class ImageClassification(Task):
         return [(self.classes[actual], self.classes[predicted]) for actual, predicted in pairs]
 
     def deployable(self, network: nn.Module) -> nn.Module:
-        """Stored images in, (logits, probabilities) out, each (batch, classes)."""
-        return Deployable(self.prepare(), network)
+        """Images of bytes in, whatever is stored; (logits, probabilities) out, each (batch, classes)."""
+        if self.description.input_dtype == "uint8":
+            return Deployable(self.prepare(), network)
+        return Deployable(nn.Sequential(FromBytes(*self.description.byte_range), self.prepare()), network)
 
     def example(self, batch: int) -> Tensor:
-        """Black images as they are stored: (batch, height, width, channels)."""
-        dtype = torch.uint8 if self.description.input_dtype == "uint8" else torch.float32
-        return torch.zeros(batch, *self.description.input_shape, dtype=dtype)
+        """Black images as what ships takes them: bytes, (batch, height, width, channels)."""
+        return torch.zeros(batch, *self.description.input_shape, dtype=torch.uint8)
 
 
 @final
@@ -103,6 +105,20 @@ class Normalise(nn.Module):
 
 
 @final
+class FromBytes(nn.Module):
+    """Bytes to the stored values that they stand for: 0 becomes `black`, 255 becomes `white`, evenly between."""
+
+    def __init__(self, black: float, white: float) -> None:
+        super().__init__()
+        self.black = black
+        self.step = (white - black) / 255
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Bytes to float32, any shape."""
+        return images.float() * self.step + self.black
+
+
+@final
 class Deployable(nn.Module):
     """Preprocessing, network and softmax in one module."""
 
@@ -112,6 +128,6 @@ class Deployable(nn.Module):
         self.network = network
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Stored images to (logits, probabilities)."""
+        """Images of bytes to (logits, probabilities)."""
         logits: Tensor = self.network(self.prepare(images))
         return logits, logits.softmax(dim=1)

@@ -25,7 +25,7 @@ class LimitError(RuntimeError):
 class Limits(BaseModel):
     """Limits on one candidate."""
 
-    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True, frozen=True)
+    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True, frozen=True, allow_inf_nan=False)
 
     seconds: float | None = Field(None, gt=0)
     """Wall time of one evaluation; empty for none."""
@@ -80,7 +80,7 @@ class Guard:
         """Raise LimitError when time is used up; cheap enough for every step."""
         limit = self._limits.seconds
         if limit is not None and (seconds := time.monotonic() - self._start) > limit:
-            raise LimitError(f"time of {seconds:.1f} s passed the limit of {limit:g} s at step {step}")
+            raise LimitError(f"time of {seconds:.3g} s passed the limit of {limit:g} s at step {step}")
 
     def _used(self) -> int:
         """Bytes in use: the peak since the start on a GPU, else what of this process is resident now."""

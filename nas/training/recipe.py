@@ -12,7 +12,7 @@ from torch.optim import SGD, AdamW, Optimizer
 class Augmentation(BaseModel):
     """Random changes of training images; every one is drawn anew for every image of every batch."""
 
-    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True, frozen=True)
+    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True, frozen=True, allow_inf_nan=False)
 
     shift: int = Field(0, ge=0)
     """Moves by up to this many pixels, zeros enter (the usual padded crop)."""
@@ -29,7 +29,7 @@ class Augmentation(BaseModel):
 class Recipe(BaseModel):
     """A training recipe."""
 
-    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True, frozen=True)
+    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True, frozen=True, allow_inf_nan=False)
 
     optimizer: Literal["sgd", "adamw"] = "sgd"
     """`sgd` has Nesterov momentum; `adamw` decouples the weight decay."""

@@ -1,6 +1,5 @@
 """Full training of one network from one seed, with checkpoints: a killed training continues as if it had not been."""
 
-import io
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,7 +9,7 @@ import torch
 from safetensors.torch import save
 from torch import nn
 
-from nas import atomic
+from nas import atomic, checkpoint
 from nas.tasks.base import Task
 from nas.training.limits import Limits
 from nas.training.loop import Examples, Training, outputs_of
@@ -46,7 +45,8 @@ def retrain(network: nn.Module, task: Task, plan: Plan, folder: Path, examples: 
 
     With held-out examples the weights of the best evaluation are chosen, of equal ones those with the smaller loss, else the
     last; without, the last weights. Checkpoints and, at the end, `seed-N.safetensors` are written to `folder`. Raises
-    LimitError when training diverges, ValueError when the plan's metric cannot be measured on the held-out examples.
+    LimitError when training diverges, CheckpointError when the last checkpoint is damaged, ValueError when the plan's metric
+    cannot be measured on the held-out examples.
     """
     if held_out is not None and plan.metric not in task.metric_names:
         known = ", ".join(task.metric_names)
@@ -54,9 +54,9 @@ def retrain(network: nn.Module, task: Task, plan: Plan, folder: Path, examples: 
     batch = min(plan.recipe.batch_size, len(examples))
     per_epoch = len(examples) // batch
     training = Training(network, task, plan.recipe, total=plan.epochs * per_epoch, seed=plan.seed, device=plan.device)
-    checkpoint, progress = folder / f"seed-{plan.seed}.pt", Progress()
-    if checkpoint.exists():
-        state = torch.load(checkpoint, map_location="cpu", weights_only=True)
+    path, progress = folder / f"seed-{plan.seed}.pt", Progress()
+    if path.exists():
+        state = checkpoint.load(path, "training", "progress")
         training.load_state_dict(state["training"])
         progress = Progress(**state["progress"])
     every = -(-plan.epochs // _EVALUATIONS)
@@ -65,7 +65,7 @@ def retrain(network: nn.Module, task: Task, plan: Plan, folder: Path, examples: 
             loss = training.advance(examples, (epoch + 1) * per_epoch, guard)
             if (epoch + 1) % every == 0 or epoch + 1 == plan.epochs:
                 _note(progress, training, plan, {"epoch": epoch + 1, "training_loss": loss}, held_out)
-                _save(checkpoint, {"training": training.state_dict(), "progress": _plain(progress)})
+                checkpoint.save(path, {"training": training.state_dict(), "progress": _plain(progress)})
                 atomic.write_text(folder / f"seed-{plan.seed}.epoch", str(epoch + 1))
     data = save(progress.weights, {"seed": str(plan.seed)})
     atomic.write(folder / f"seed-{plan.seed}.safetensors", lambda file: file.write(data))
@@ -88,9 +88,3 @@ def _goodness(row: Mapping[str, float], plan: Plan) -> tuple[float, float]:
 
 def _plain(progress: Progress) -> dict[str, Any]:
     return {"curve": progress.curve, "best": progress.best, "weights": progress.weights}
-
-
-def _save(path: Path, state: dict[str, Any]) -> None:
-    buffer = io.BytesIO()
-    torch.save(state, buffer)
-    atomic.write(path, lambda file: file.write(buffer.getbuffer()))

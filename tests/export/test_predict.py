@@ -10,7 +10,7 @@ import onnx
 import pytest
 import torch
 from PIL import Image
-from sample_classifier import METADATA, OUTPUTS, classifier, example
+from sample_classifier import METADATA, classifier
 
 from export import predict
 from export.bundle import manifest_of, write_bundle
@@ -121,14 +121,9 @@ def test_images_are_turned_upright_coloured_and_resized(bundle: Path) -> None:
         np.testing.assert_allclose([given[name] for name in CLASSES], row, atol=1e-5)
 
 
-def test_float_models_get_their_range(bundle: Path, tmp_path: Path) -> None:
-    path = tmp_path / "float.onnx"
-    metadata = {**METADATA, "input_range": "[-1, 1]"}
-    to_onnx(classifier(), example(torch.float32), path, outputs=OUTPUTS, metadata=metadata, exporter="torchscript")
-    (answer,) = predict.predict([bundle.parent / "one.png"], path, 4)
-    row = probabilities(pixels("one").astype(np.float32) / 255 * 2 - 1)[0]
-    given = {entry["class"]: entry["probability"] for entry in answer["top"]}
-    np.testing.assert_allclose([given[name] for name in CLASSES], row, atol=1e-5)
+def test_a_model_that_does_not_take_bytes_is_refused(bundle: Path, exported: Exported) -> None:
+    with pytest.raises(predict.PredictError, match=r"takes tensor\(float\) .* but must take uint8"):
+        predict.predict([bundle.parent / "one.png"], exported(dtype=torch.float32), 4)
 
 
 def test_grey_models_and_models_without_names(tmp_path: Path) -> None:

@@ -74,14 +74,16 @@ def test_a_stage_publishes_exactly_what_dvc_knows_of(built: RealProject, stage: 
 def test_an_edit_during_a_stage_publishes_nothing(copied: RealProject) -> None:
     before = copied.content("train")
     copied.set("train.epochs=6")
-    process = subprocess.Popen(copied.words("dvc", "repro"), cwd=copied.root, env=copied.environment, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(copied.words("nasflow", "run"), cwd=copied.root, env=copied.environment, stderr=subprocess.PIPE, text=True)
     while not _state(copied, "seed-0.pt")[1:]:  # the first is from the run before
         assert process.poll() is None
         time.sleep(0.05)
     copied.set("train.epochs=2")
     _, errors = process.communicate(timeout=120)
-    assert process.returncode != 0
-    assert "setting train.epochs was 6 when the stage read it, is now 2" in errors
+    assert process.returncode == 1
+    cause, advice = errors.splitlines()[-2:]
+    assert cause.startswith("nasflow: train: train: setting train.epochs was 6 when the stage read it, is now 2")
+    assert advice == "nothing was published: run the stage again"
     assert copied.content("train") in ({}, before)
     assert "Running stage 'train'" in copied.run("dvc", "repro").stdout
     assert json.loads(copied.run("dvc", "status", "--json").stdout) == {}
@@ -139,6 +141,7 @@ def test_the_flow_and_dvc_agree_and_nothing_runs_twice(copied: RealProject) -> N
     first = copied.run("nasflow", "run")
     for stage in STAGES:
         assert f"{stage}: cached" in first.stdout
+    assert "best architecture" in first.stdout
     assert "results/export/model.onnx" in first.stdout
     changed = copied.run("nasflow", "run", "--set", "train.epochs=2")
     assert [f"{stage}: cached" in changed.stdout for stage in STAGES] == [True, True, False, False]
@@ -157,6 +160,46 @@ def test_a_killed_search_and_a_killed_training_end_with_the_same_bytes(built: Re
             assert not (copied.root / "results" / stage).exists()
         copied.run("nasflow", "stage", stage)
         assert copied.content(stage) == built.content(stage)
+
+
+def test_a_single_stage_shows_its_own_result(copied: RealProject) -> None:
+    for stage in ("train", "export"):
+        shutil.rmtree(copied.root / "results" / stage)
+    done = copied.run("nasflow", "run", "search")
+    assert "search: cached" in done.stdout
+    lines = done.stdout.splitlines()
+    assert [line.split()[0] for line in lines[lines.index("Search") + 1 :][:4]] == ["strategy", "trials", "winner", "architecture"]
+    assert "best architecture" not in done.stdout
+
+
+def test_stopping_a_training_ends_it_at_once_and_the_next_run_gives_the_same_bytes(built: RealProject, copied: RealProject) -> None:
+    shutil.rmtree(copied.root / ".nasflow")
+    shutil.rmtree(copied.root / "results/train")
+    # First while the workers start, then after the first checkpoint.
+    for moment, number in (("lock", signal.SIGINT), ("seed-0.pt", signal.SIGTERM)):
+        pipes = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, "text": True, "start_new_session": True}
+        words = copied.words("nasflow", "stage", "train")
+        process: subprocess.Popen[str] = subprocess.Popen(words, cwd=copied.root, env=copied.environment, **pipes)  # type: ignore[call-overload]
+        _await(copied, "train-*/" + moment, process)
+        start = time.monotonic()
+        os.killpg(process.pid, number) if number == signal.SIGINT else process.send_signal(number)
+        _, errors = process.communicate(timeout=60)
+        assert time.monotonic() - start < 10
+        assert errors.strip() == "nasflow: stopped: run the same command again to continue"
+        assert process.returncode == 128 + number
+        with pytest.raises(ProcessLookupError):
+            os.killpg(process.pid, 0)
+        assert not (copied.root / "results/train").exists()
+    copied.run("nasflow", "stage", "train")
+    assert copied.content("train") == built.content("train")
+
+
+def _await(project: RealProject, pattern: str, process: "subprocess.Popen[str]") -> None:
+    deadline = time.monotonic() + 120
+    while not any(path.stat().st_size for path in (project.root / ".nasflow").glob(pattern)):
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
 
 
 def _kill_after(project: RealProject, stage: str, moment: str) -> None:

@@ -68,4 +68,56 @@ def test_results_are_replaced_as_a_whole_and_kept_when_filling_fails(tmp_path: P
         (folder / "new.txt").write_text("new")
     assert sorted(path.name for path in results.iterdir()) == [".gitignore", "lineage.json", "new.txt"]
     assert json.loads((results / "lineage.json").read_text()) == {"stage": "train", "deps": {}}
-    assert list((tmp_path / ".nasflow").iterdir()) == []
+    assert [path.name for path in (tmp_path / ".nasflow").rglob("*")] == ["publish-train", "lock"]
+
+
+PUBLISHER = """
+import os, signal, sys, time
+from pathlib import Path
+from flows import run_folder
+run_folder.changes = lambda root, record: []
+rename, seen = Path.rename, []
+def stop(self, target):
+    seen.append(self)
+    if len(seen) == int(sys.argv[2]):
+        print("here", flush=True)
+        time.sleep(60)
+    return rename(self, target)
+Path.rename = stop
+with run_folder.publish(Path(sys.argv[1]), "train", {"stage": "train"}) as folder:
+    (folder / "new.txt").write_text("new")
+"""
+
+
+@pytest.mark.parametrize("way", ["publish", "hold"])
+@pytest.mark.parametrize("renames", [1, 2])
+def test_a_kill_while_publishing_leaves_the_old_results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, renames: int, way: str) -> None:
+    monkeypatch.setattr(run_folder, "changes", lambda root, record: [])
+    results = tmp_path / "results" / "train"
+    with publish(tmp_path, "train", {"stage": "train"}) as folder:
+        (folder / "old.txt").write_text("old")
+    publisher = subprocess.Popen([sys.executable, "-c", PUBLISHER, str(tmp_path), str(renames)], stdout=subprocess.PIPE, text=True)
+    assert publisher.stdout is not None
+    assert publisher.stdout.readline() == "here\n"
+    with pytest.raises(RunError, match=f"written by process {publisher.pid}"), publish(tmp_path, "train", {"stage": "train"}):
+        pass
+    publisher.kill()
+    publisher.wait()
+    assert results.exists() == (renames == 1)
+    with hold(tmp_path, "train", {}) if way == "hold" else publish(tmp_path, "train", {"stage": "train"}):
+        assert (results / "old.txt").read_text() == "old"
+        left = [path.name for path in (tmp_path / ".nasflow" / "publish-train").iterdir()]
+        assert sorted(left) == (["lock"] if way == "hold" else ["fresh", "lock"])
+
+
+def test_results_are_durable_before_they_are_in_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(run_folder, "changes", lambda root, record: [])
+    synced: list[str] = []
+    sync = os.fsync
+    monkeypatch.setattr(os, "fsync", lambda handle: (synced.append(os.readlink(f"/proc/self/fd/{handle}")), sync(handle)))
+    with publish(tmp_path, "train", {"stage": "train"}) as folder:
+        (folder / "inner").mkdir()
+        (folder / "inner" / "file.txt").write_text("new")
+    fresh = tmp_path / ".nasflow" / "publish-train" / "fresh"
+    before = synced[: synced.index(str(tmp_path / "results"))]
+    assert {str(fresh), str(fresh / "inner"), str(fresh / "inner" / "file.txt"), str(fresh / "lineage.json")} <= set(before)

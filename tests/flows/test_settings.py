@@ -3,6 +3,8 @@
 import contextlib
 import copy
 import json
+import math
+import re
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +13,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from ruamel.yaml import YAML
+from typer.testing import CliRunner
 
-from flows import components, schema, settings
+from flows import cli, components, schema, settings, tracking
 from flows.run_folder import fingerprint
 from nas import load
 
@@ -36,9 +39,10 @@ def test_the_file_in_the_repository_is_valid_and_names_its_schema() -> None:
     assert (ROOT / settings.FILE).read_text().startswith(f"# yaml-language-server: $schema={schema.FILE}\n")
 
 
-def test_every_key_of_the_file_has_a_comment_or_stands_in_a_section_that_has() -> None:
-    bare = [line for line in (ROOT / settings.FILE).read_text().splitlines() if line and line[0] != " " and "#" not in line]
-    assert bare == []
+def test_every_key_of_the_file_has_a_comment_on_its_line() -> None:
+    keys = [line for line in (ROOT / settings.FILE).read_text().splitlines() if line.strip() and not line.startswith("#")]
+    assert len(keys) > 50
+    assert [line for line in keys if not re.fullmatch(r" *[a-z_]+:( .+)? # \S.*", line)] == []
 
 
 def test_the_schema_in_the_repository_is_current(tmp_path: Path) -> None:
@@ -77,6 +81,18 @@ def test_the_schema_accepts_the_file_and_refuses_what_the_settings_refuse(docume
         ("train.seeds", [], ["train.seeds is []", "at least 1"]),
         ("train.seeds", [1, 1], ["train.seeds", "each once"]),
         ("train.recipe.ema", 2, ["train.recipe.ema is 2", "less than 1"]),
+        ("train.device", "gpu", ["train.device", '"gpu"', "cuda"]),
+        ("train.seeds", [10**23], ["train.seeds.0", str(10**23), str(2**63 - 1)]),
+        ("search.seed", 10**23, ["search.seed", str(2**63 - 1)]),
+        ("prepare.splits.seed", 10**23, ["prepare.splits.seed is", str(2**63 - 1)]),
+        ("export.tolerance", math.inf, ["export.tolerance", "finite number"]),
+        ("search.evaluator.limits.seconds", math.inf, ["search.evaluator.limits.seconds", "finite number"]),
+        ("search.evaluator.recipe.learning_rate", math.inf, ["search.evaluator.recipe.learning_rate", "finite number"]),
+        ("train.recipe.augmentation.rotate", math.nan, ["train.recipe.augmentation.rotate"]),
+        ("prepare.splits.fit", math.nan, ["prepare.splits.fit"]),
+        ("search.strategy", {"name": "nas.spaces.chain:Chain"}, ["search.strategy", "nas.strategies.base.Strategy"]),
+        ("search.strategy", {"name": "json:JSONDecoder"}, ["search.strategy", "nas.strategies.base.Strategy"]),
+        ("search.strategy", {"name": "nas.strategies.base:Strategy"}, ["search.strategy", "nas.strategies.base.Strategy"]),
         ("export.exporter", "tflite", ["export.exporter", '"tflite"', "'dynamo' or 'torchscript'"]),
     ],
 )
@@ -123,6 +139,48 @@ def test_overrides_are_written_and_keep_the_comments(tmp_path: Path) -> None:
     assert settings.read(tmp_path) == chosen
     assert "trials: 50 # architectures to evaluate" in written
     assert written.count("#") >= text.count("#") - 3  # the strategy's own lines are gone with the strategy
+
+
+def test_an_override_changes_its_line_and_no_other(tmp_path: Path) -> None:
+    text = (ROOT / settings.FILE).read_text() + "\n# " + "a long line that nobody folds " * 20 + "\n"
+    text = text.replace("  seeds: [0, 1, 2] #", "  seeds:\n    - 0\n    - 1\n  #")
+    (tmp_path / settings.FILE).write_text(text)
+    settings.read(tmp_path, ["search.trials=50"])
+    assert (tmp_path / settings.FILE).read_text() == text.replace("trials: 32 #", "trials: 50 #")
+
+
+def test_an_override_is_not_written_while_somebody_works(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = (ROOT / settings.FILE).read_text()
+    (tmp_path / settings.FILE).write_text(text)
+    monkeypatch.chdir(tmp_path)
+    with tracking.lock(tmp_path):
+        for command in (["check"], ["stage", "search"]):
+            result = CliRunner().invoke(cli.app, [*command, "--set", "train.epochs=33"])
+            assert (result.exit_code, (tmp_path / settings.FILE).read_text()) == (2, text)
+            assert "works on this project" in result.output
+    (tmp_path / "dvc.yaml").write_text((ROOT / "dvc.yaml").read_text())
+    assert CliRunner().invoke(cli.app, ["check", "--set", "train.epochs=33"]).exit_code == 0
+    assert settings.read(tmp_path).train.epochs == 33
+
+
+@pytest.mark.parametrize(
+    ("source", "path"),
+    [
+        ("{name: csv, path: table.csv, image: file}", "'.'"),
+        ("{name: images, path: .}", "'.'"),
+        ("{name: images, path: ..}", "'..'"),
+        ("{name: images, path: results}", "'results'"),
+        ("{name: npz, path: data/../results/prepare/x.npz}", "among the results"),
+    ],
+)
+def test_data_that_dvc_could_not_watch_are_refused_with_the_cure(tmp_path: Path, source: str, path: str) -> None:
+    text = (ROOT / settings.FILE).read_text()
+    (tmp_path / settings.FILE).write_text(text)
+    with pytest.raises(settings.SettingsError, match=r"prepare\.source reads .*move the data into a folder of their own") as caught:
+        settings.read(tmp_path, [f"prepare.source={source}"])
+    assert path in str(caught.value)
+    assert (tmp_path / settings.FILE).read_text() == text
+    settings.read(tmp_path, ["prepare.source={name: images, path: data}"])
 
 
 @pytest.mark.parametrize(

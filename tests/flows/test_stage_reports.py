@@ -6,47 +6,12 @@ from pathlib import Path
 import pytest
 
 from flows import console, results
-from flows.stages.train import compare
 
 
-@pytest.mark.parametrize(
-    ("searched", "retrained", "verdict"),
-    [
-        (0.98, [0.982, 0.978, 0.98], "within noise"),
-        (0.98, [0.80, 0.81, 0.79], "lower than the search said"),
-        (0.60, [0.90, 0.91, 0.89], "higher than the search said"),
-        (0.98, [0.97], "within noise"),
-    ],
-)
-def test_the_retrained_score_is_compared_by_the_noise(searched: float, retrained: list[float], verdict: str) -> None:
-    answer = compare(searched, 180, retrained, 360)
-    assert answer["verdict"] == verdict
-    assert answer["within_noise"] == (abs(answer["difference"]) <= answer["noise"])
-
-
-def test_the_noise_is_two_standard_errors_of_both_sides_and_the_seeds() -> None:
-    answer = compare(0.9, 100, [0.8, 0.9], 400)
-    expected = 2 * (0.9 * 0.1 / 100 + 0.85 * 0.15 / 400 + 0.005 / 2) ** 0.5
-    assert answer["noise"] == pytest.approx(expected)
-    assert answer["difference"] == pytest.approx(-0.05)
-
-
-def test_more_examples_make_a_difference_more_than_noise() -> None:
-    assert compare(0.90, 100, [0.88, 0.88], 100)["within_noise"]
-    assert not compare(0.90, 100_000, [0.88, 0.88], 100_000)["within_noise"]
-
-
-def test_a_metric_that_is_no_share_has_only_the_spread_of_the_seeds() -> None:
-    assert compare(2.0, 100, [1.0, 1.2], 100)["noise"] == pytest.approx(2 * (0.02 / 2) ** 0.5)
-
-
-def test_the_winner_is_told_without_pointless_answers() -> None:
-    architecture = {"stage_0.width": "16", "stage_0.block_1": "skip", "stage_0.block_1.kernel": "3"}
-    canonical = json.dumps({"stage_0.width": "16", "stage_0.block_1": "skip"})
-    words = results.words({"architecture": architecture, "canonical": canonical, "space": {"name": "chain"}})
-    assert words == "space chain\nstage_0: width 16, block_1 skip"
-    cell = results.words({"architecture": {"edge_0_1": "none"}, "canonical": "x>x", "space": {"name": "cell"}})
-    assert cell == "space cell\nedge_0_1 none"
+def test_the_winner_is_told_part_by_part() -> None:
+    decisions = {"stage_0.width": "16", "stage_0.block_1": "skip", "edge_0_1": "none"}
+    words = results.words({"decisions": decisions, "space": {"name": "chain"}})
+    assert words == "space chain\nstage_0: width 16, block_1 skip\nedge_0_1 none"
 
 
 def test_the_summary_asks_for_a_run_when_there_is_none(tmp_path: Path) -> None:

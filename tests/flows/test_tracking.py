@@ -1,5 +1,6 @@
 """Sessions: outcomes, messages, the lock, and that no process outlives what started it."""
 
+import fcntl
 import os
 import signal
 import subprocess
@@ -11,7 +12,7 @@ import psutil
 import pytest
 from fake_project import Project, until
 
-from flows import printing, processes, tracking
+from flows import cli, printing, processes, run_folder, tracking
 from flows.tracking import Outcome
 
 
@@ -87,10 +88,35 @@ def test_another_dvc_is_waited_for_by_name(project: Project) -> None:
             session.reproduce("prepare")
         with pytest.raises(tracking.BusyError, match="busy"):
             tracking.status(project.root)
+        with pytest.raises(tracking.BusyError, match=rf"\(process {other.pid}\) works on this project"), tracking.editing(project.root):
+            pass
     finally:
         other.kill()
         other.wait()
     until(lambda: not project.processes(), 5)  # killed DVC: the stage noticed by itself
+    with tracking.editing(project.root):
+        pass
+
+
+def test_a_run_lets_its_own_processes_edit_and_no_others(tmp_path: Path) -> None:
+    program = "import pathlib; from flows import tracking\nwith tracking.editing(pathlib.Path('.')):\n print('edited')"
+    outer = f"import subprocess, sys; sys.exit(subprocess.call([sys.executable, '-c', {program!r}]))"
+    with tracking.lock(tmp_path):
+        child = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, check=False)
+        other = subprocess.run([sys.executable, "-c", outer], cwd=tmp_path, capture_output=True, text=True, check=False)
+        with pytest.raises(tracking.BusyError, match="works on this project"), tracking.editing(tmp_path):
+            pass
+    assert (child.returncode, child.stdout) == (0, "edited\n")
+    assert other.returncode == 1
+    assert "BusyError" in other.stderr
+
+
+def test_between_stages_dvc_holds_off_edits(project: Project) -> None:
+    handle = os.open(project.root / ".dvc" / "tmp" / "lock", os.O_RDWR | os.O_CREAT)
+    fcntl.flock(handle, fcntl.LOCK_EX)
+    with pytest.raises(tracking.BusyError, match="DVC works on this project"), tracking.editing(project.root):
+        pass
+    os.close(handle)
 
 
 def test_lock_names_its_holder_and_waits_when_asked(tmp_path: Path) -> None:
@@ -126,6 +152,26 @@ def test_printed_text_becomes_plain_lines(capsys: pytest.CaptureFixture[str]) ->
     assert lines == ["red", "Traceback:", "  frame", "x.FooError: é", "  more", "", "end"]
     assert printed.last_error() == "x.FooError: é\n  more\nend"
     assert capsys.readouterr().out == text + "end"
+
+
+def test_the_message_of_a_stage_keeps_its_cause(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    causes = [f"train: setting train.a{number} was 1 when the stage read it, is now 2: it was changed." for number in range(20)]
+    monkeypatch.setattr(run_folder, "changes", lambda root, record: causes[:count])
+    for count in (1, 2, 20):
+        with pytest.raises(SystemExit), cli._errors(), run_folder.publish(tmp_path, "train", {"stage": "train"}):
+            pass
+        text = capsys.readouterr().err
+        printed = printing.Printed(None)
+        printed.feed(f"train: 1/3\nError: an old one\n{text}".encode())
+        printed.end()
+        lines = printed.last_error().splitlines()
+        assert lines[0] == causes[0]
+        assert lines[-1] == "nothing was published: run the stage again"
+        assert len(lines) == min(count + 1, 12)
+        printed.feed(b"Traceback (most recent call last):\n  frame\nValueError: later\n")
+        assert printed.last_error() == "ValueError: later"
 
 
 @pytest.mark.parametrize("shell", ["{0}", "{0}; true"])

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 import nas
-from nas.load import load, names
+from nas.load import base, load, names
 from nas.strategies.evolution import Evolution
 
 ROOMS = ("strategies", "spaces", "evaluators", "tasks", "data.sources")
@@ -40,3 +40,23 @@ def test_a_wrong_name_is_answered_with_the_nearest() -> None:
 def test_a_path_that_leads_nowhere_is_refused_with_the_form(name: str) -> None:
     with pytest.raises(ValueError, match=r"write package.module:Class of something that can be imported"):
         load("strategies", name)
+
+
+@pytest.mark.parametrize("name", ["nas.spaces.chain:Chain", "json:JSONDecoder", "json:loads", "nas.strategies.base:Strategy"])
+def test_what_is_not_of_the_rooms_kind_is_refused(name: str) -> None:
+    with pytest.raises(ValueError, match=r"is no entry of nas/strategies: name a class that derives from nas.strategies.base.Strategy"):
+        load("strategies", name)
+
+
+@pytest.mark.parametrize(("content", "error"), [("def", "SyntaxError"), ("1 / 0", "ZeroDivisionError")])
+def test_a_module_that_cannot_be_imported_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: str, error: str) -> None:
+    (tmp_path / f"broken_{error}.py").write_text(content)
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(ValueError, match=f"'broken_{error}:Mine' cannot be loaded \\({error}: "):
+        load("strategies", f"broken_{error}:Mine")
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_a_room_has_one_kind(room: str) -> None:
+    assert inspect.isabstract(base(room))
+    assert all(issubclass(load(room, name), base(room)) for name in names(room))

@@ -1,6 +1,7 @@
 """Workers: real processes give what one process gives, whatever dies meanwhile, and none of them outlives its pool."""
 
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -20,7 +21,7 @@ from nas.architecture import Architecture
 from nas.journal import MemoryJournal
 from nas.objective import Objective
 from nas.trial import Proposal, Report, Trial
-from nas.workers import Workers
+from nas.workers import DiedError, Workers, pool_of
 
 CONSTRAINED = Objective(constraints={"parameters": "<= 800"})
 
@@ -106,6 +107,48 @@ def test_no_process_outlives_a_parent_that_is_killed(tmp_path: Path) -> None:
         parent.wait()
     _, alive = psutil.wait_procs(family, timeout=10)
     assert alive == []
+
+
+def test_a_pool_gives_answers_and_an_interrupt_ends_it_at_once() -> None:
+    with pool_of(2) as pool:
+        assert pool.submit(divmod, 7, 2).result(60) == (3, 1)
+        with pytest.raises(ZeroDivisionError):
+            pool.submit(divmod, 7, 0).result(60)
+        with pytest.raises(DiedError, match="died twice"):
+            pool.submit(os._exit, 1).result(60)
+    assert children() == []
+    with pytest.raises(KeyboardInterrupt), pool_of(2) as pool:  # noqa: PT012
+        running = [pool.submit(time.sleep, 60) for _ in range(3)]
+        until(lambda: running[1].running())
+        start = time.monotonic()
+        raise KeyboardInterrupt
+    assert time.monotonic() - start < 5
+    until(lambda: children() == [], 5)
+    assert all(future.done() for future in running[2:])
+
+
+def test_ctrl_c_does_not_reach_a_process_that_starts(tmp_path: Path) -> None:
+    """A terminal sends it to all processes at once; one that has not begun yet would stop with a traceback."""
+    code = (
+        "import sys, time; from nas.workers import pool_of\n"
+        "if __name__ == '__main__':\n"
+        "    try:\n"
+        "        with pool_of(2) as pool:\n"
+        "            print(pool.submit(time.sleep, 60), flush=True)\n"
+        "            time.sleep(60)\n"
+        "    except KeyboardInterrupt:\n"
+        "        sys.exit(130)\n"
+    )
+    script = tmp_path / "parent.py"
+    script.write_text(code)
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "start_new_session": True}
+    parent: subprocess.Popen[str] = subprocess.Popen([sys.executable, str(script)], **pipes)  # type: ignore[call-overload]
+    assert parent.stdout is not None
+    parent.stdout.readline()
+    time.sleep(0.3)
+    os.killpg(parent.pid, signal.SIGINT)
+    _, errors = parent.communicate(timeout=10)
+    assert (parent.returncode, errors) == (130, "")
 
 
 def test_an_evaluator_that_remembers_is_refused() -> None:

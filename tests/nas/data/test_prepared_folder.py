@@ -70,6 +70,7 @@ def test_a_prepared_folder_says_what_it_holds(tmp_path: Path, prepared: Callable
     fit = np.asarray(dataset.inputs("fit"), dtype=np.float64)
     assert description.mean == pytest.approx(fit.mean(axis=(0, 1, 2)))
     assert description.std == pytest.approx(fit.std(axis=(0, 1, 2)))
+    assert (description.low, description.high) == (fit.min(), fit.max())
     dataset.verify()
 
 
@@ -234,6 +235,13 @@ def change(folder: Path, **values: object) -> None:
     path.write_text(json.dumps({**json.loads(path.read_text()), **values}))
 
 
+def remove(folder: Path, name: str) -> None:
+    """Leave out a value of a description of floats."""
+    path = folder / "dataset.json"
+    values = {**json.loads(path.read_text()), "input_dtype": "float32"}
+    path.write_text(json.dumps({key: value for key, value in values.items() if key != name}))
+
+
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
@@ -243,6 +251,7 @@ def change(folder: Path, **values: object) -> None:
         (lambda folder: change(folder, format_version=2), "format version 2 but this program reads version 1"),
         (lambda folder: change(folder, extra=2), "damaged at 'extra'"),
         (lambda folder: change(folder, counts={"fit": 33}), "counts the splits"),
+        (lambda folder: remove(folder, "high"), "damaged at 'low and high'"),
         (lambda folder: change(folder, input_shape=[5, 4, 1]), r"describes uint8 of shape \(33, 5, 4, 1\)"),
         (lambda folder: (folder / "select_targets.npy").unlink(), "select_targets.npy is missing"),
         (lambda folder: (folder / "select_inputs.npy").write_bytes(b""), "cannot be read as an array"),
@@ -254,7 +263,7 @@ def change(folder: Path, **values: object) -> None:
 def test_a_damaged_folder_does_not_open(folder: Path, damage: Callable[[Path], object], message: str) -> None:
     damage(folder)
     with pytest.raises(DataError, match=message):
-        Dataset.open(folder)
+        Dataset.open(folder, SPLITS)
 
 
 def test_a_changed_pixel_is_found_by_verify(folder: Path) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from picture_files import FORMATS
 from PIL import Image
 
 from nas.data.dataset import Dataset, Description
@@ -60,26 +61,7 @@ def shaded(mode: str) -> Image.Image:
 
 
 @pytest.mark.parametrize("channels", [1, 3])
-@pytest.mark.parametrize(
-    ("name", "mode"),
-    [
-        ("a.png", "L"),
-        ("a.png", "LA"),
-        ("a.png", "RGB"),
-        ("a.PNG", "RGBA"),
-        ("a.png", "P"),
-        ("a.png", "1"),
-        ("a.png", "I;16"),
-        ("a.tif", "I;16"),
-        ("a.jpg", "L"),
-        ("a.jpeg", "RGB"),
-        ("a.jpg", "CMYK"),
-        ("a.bmp", "RGB"),
-        ("a.gif", "P"),
-        ("a.webp", "RGB"),
-        ("a.ppm", "RGB"),
-    ],
-)
+@pytest.mark.parametrize(("name", "mode"), FORMATS)
 def test_every_usual_format_and_mode(tmp_path: Path, name: str, mode: str, channels: int) -> None:
     shaded(mode).save(tmp_path / name)
     pixels = Decoder((4, 3), channels, 1000).decode(tmp_path / name)

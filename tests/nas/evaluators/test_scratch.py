@@ -26,7 +26,7 @@ from nas.trial import Proposal, Report, Trial
 from nas.workers import Workers
 
 CHAIN = Chain(widths=((4, 6), (6, 8)))
-CELL = Cell(channels=4, cells=1, stages=1)
+CELL = Cell(widths=(4,), cells=1)
 RECIPE = Recipe(batch_size=32, ema=0.9, augmentation=Augmentation(shift=1))
 Make = Callable[..., Scratch]
 
@@ -160,7 +160,7 @@ def test_twins_cost_the_same(make: Make) -> None:
 
 
 def test_inspecting_allocates_nothing(make: Make, digits: Dataset, digit_task: ImageClassification) -> None:
-    evaluator = make(Cell(channels=4096, cells=1, stages=1))
+    evaluator = make(Cell(widths=(4096,), cells=1))
     costs = evaluator.inspect(Proposal(cell(*["nor_conv_3x3"] * 6)))
     assert costs["parameters"] * 4 > 2 * 2**30, "gibibytes, if it were allocated"
     assert resident() < 2**31
@@ -183,7 +183,7 @@ def test_a_broken_checkpoint_is_named(content: bytes | None, make: Make) -> None
     report = evaluator.evaluate(Trial(0, Proposal(one)))
     path = evaluator._weights(0)
     path.write_bytes(path.read_bytes()[:-500] if content is None else content)
-    with pytest.raises(ValueError, match=r"trial-0\.pt is not a checkpoint of nasflow: remove the run's folder and search anew"):
+    with pytest.raises(ValueError, match=r"trial-0\.pt is damaged or no checkpoint of nasflow: remove it"):
         evaluator.reassess(Trial(0, Proposal(one), report), "confirm")
 
 
@@ -199,6 +199,15 @@ def test_weights_are_forgotten_but_those_to_keep(make: Make) -> None:
         evaluator.evaluate(Trial(number, Proposal(architecture(evaluator), steps=0)))
     evaluator.forget({12})
     assert [path.name for path in evaluator._weights(0).parent.iterdir()] == ["trial-12.pt"]
+
+
+def test_forgotten_weights_are_trained_again_when_they_are_asked_for(make: Make) -> None:
+    evaluator = make()
+    trial = Trial(3, Proposal(architecture(evaluator)))
+    finished = Trial(3, trial.proposal, evaluator.evaluate(trial))
+    before = evaluator.reassess(finished, "confirm")
+    evaluator.forget(set())
+    assert evaluator.reassess(finished, "confirm") == before
 
 
 def test_what_cannot_be_trained_is_refused_in_a_sentence(make: Make) -> None:

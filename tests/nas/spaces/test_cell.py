@@ -46,7 +46,7 @@ def convolutions(network: nn.Module) -> list[nn.Conv2d]:
 
 def one_cell(operations: Operations, seed: int = 0) -> nn.Module:
     torch.manual_seed(seed)
-    return Cell(channels=4, cells=1, stages=1).build(cell(*operations), task_of(classes=3)).eval()
+    return Cell(widths=(4,), cells=1).build(cell(*operations), task_of(classes=3)).eval()
 
 
 def outputs(network: nn.Module) -> Tensor:
@@ -98,7 +98,7 @@ def test_a_cell_that_leads_nowhere_builds_and_trains(kind: str) -> None:
     operations = (kind, kind, kind, "none", "none", "none")
     assert canonical_form(operations) == canonical_form(("none",) * 6)
     task = task_of(classes=3)
-    network = Cell(channels=4, cells=2, stages=2).build(cell(*operations), task).train()
+    network = Cell(widths=(4, 8), cells=2).build(cell(*operations), task).train()
     loss = task.loss(network(task.prepare()(random_images(4))), torch.arange(4) % 3, 0.0)
     loss.backward()
     assert loss.isfinite()

@@ -21,7 +21,7 @@ from nas.spaces.base import SearchSpace
 from nas.tasks.image_classification import ImageClassification
 
 SMALL: dict[str, dict[str, Any]] = {
-    "cell": {"channels": 4, "cells": 1, "stages": 2},
+    "cell": {"widths": (4, 8), "cells": 1},
     "chain": {"widths": ((4, 6), (6, 8))},
 }
 """Settings that keep the contract quick; a space that is not named is tried as it is."""

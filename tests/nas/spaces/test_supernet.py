@@ -16,7 +16,7 @@ from nas.spaces.chain import Chain
 from nas.spaces.supernet import Mixed, Supernet
 from nas.tasks.base import Task
 
-CELL = Cell(channels=4, cells=1, stages=2)
+CELL = Cell(widths=(4, 8), cells=1)
 
 
 class Nested(SearchSpace):

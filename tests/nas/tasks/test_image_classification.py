@@ -6,8 +6,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import accuracy_score, log_loss, precision_recall_fscore_support
-from small_images import random_images, task_of
+from small_images import describe, random_images, task_of
 from torch import nn
+
+from nas.data.dataset import Description
+from nas.tasks.image_classification import ImageClassification
 
 
 @settings(max_examples=25, deadline=None)
@@ -32,12 +35,26 @@ def test_metrics_are_those_of_scikit_learn(classes: int, more: int, seed: int) -
 
 @pytest.mark.parametrize(("dtype", "shape"), [("uint8", (4, 5, 3)), ("float32", (3, 3, 1))])
 def test_stored_images_are_normalised_per_channel(dtype: str, shape: tuple[int, int, int]) -> None:
-    task = task_of(shape, dtype=dtype)
+    described = {**describe(shape).model_dump(), "input_dtype": dtype, "low": 0.0, "high": 255.0}
+    task = ImageClassification().bind(Description.model_validate(described))
     stored = random_images(2, shape).to(getattr(torch, dtype))
     mean, std = np.array(task.description.mean), np.array(task.description.std)
     expected = ((stored.double().numpy() - mean) / std).transpose(0, 3, 1, 2)
     np.testing.assert_allclose(task.prepare()(stored).numpy(), expected, atol=1e-5)
-    assert task.example(3).dtype == getattr(torch, dtype)
+    assert (task.example(3).dtype, task.example(3).shape) == (torch.uint8, (3, *shape))
+
+
+@pytest.mark.parametrize(("low", "high"), [(0.0, 1.0), (0.0, 250.0), (-1.5, 1.2), (0.0, 16.0)])
+def test_what_ships_takes_bytes_whatever_is_stored(low: float, high: float) -> None:
+    described = {**describe((6, 7, 3), 4).model_dump(), "input_dtype": "float32", "low": low, "high": high}
+    task = ImageClassification().bind(Description.model_validate(described))
+    network = nn.Sequential(nn.Conv2d(3, 5, 3), task.head(5)).eval()
+    images = random_images(3, (6, 7, 3))
+    black, white = task.description.byte_range
+    stored = black + images.double() * (white - black) / 255
+    assert task.description.to_bytes(stored.numpy()).tolist() == images.tolist()
+    logits, _ = task.deployable(network).eval()(images)
+    torch.testing.assert_close(logits, network(task.prepare()(stored)), atol=1e-5, rtol=1e-5)
 
 
 def test_what_ships_gives_logits_and_probabilities() -> None:

@@ -5,6 +5,7 @@ import json
 import math
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from pydantic import ValidationError
@@ -50,7 +51,7 @@ def test_stored_inputs_become_what_the_network_is_told(bound: tuple[Task, Datase
     example = task.example(2)
     stored = examples(dataset, "select").inputs
     assert example.shape == (2, *stored.shape[1:])
-    assert example.dtype == stored.dtype
+    assert example.dtype == torch.uint8
 
 
 def test_head_and_loss_learn(bound: tuple[Task, Dataset]) -> None:
@@ -84,10 +85,12 @@ def test_metrics_have_their_names_and_are_plain_numbers(bound: tuple[Task, Datas
     assert all(isinstance(word, str) for pair in pairs for word in pair)
 
 
-def test_what_ships_takes_stored_inputs_and_names_its_outputs(bound: tuple[Task, Dataset]) -> None:
+def test_what_ships_takes_bytes_and_names_its_outputs(bound: tuple[Task, Dataset]) -> None:
     task, dataset = bound
     stored, model = examples(dataset, "select").inputs[:5], network(task)
-    outputs = task.deployable(model).eval()(stored)
+    taken = torch.from_numpy(np.array(dataset.as_bytes("select")[:5]))
+    assert taken.dtype == task.example(1).dtype
+    outputs = task.deployable(model).eval()(taken)
     assert isinstance(outputs, tuple)
     assert len(outputs) == len(task.output_names)
     assert all(len(output) == 5 for output in outputs)

@@ -1,0 +1,143 @@
+"""What a search leaves for people and for the next stage: tables, a plot, the winner; and its leaderboard while it runs."""
+
+import csv
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, final
+
+from flows import console, plots, results
+from flows.components import describe
+from flows.settings import Search
+from nas import atomic
+from nas.finalists import Finalist
+from nas.objective import Objective
+from nas.tasks.base import Task
+from nas.trial import Score, Trial
+
+_LEADERS = 10
+_STATUSES = ("done", "infeasible", "rejected", "failed")
+
+
+@final
+class Board:
+    """The best trials so far; a trial costs the same to add however many there were."""
+
+    def __init__(self, objective: Objective) -> None:
+        self.evaluated = 0
+        self._objective = objective
+        self._best: list[tuple[Score, int, Trial]] = []
+
+    def add(self, trial: Trial) -> str:
+        """Take a finished trial and return the line to show."""
+        self.evaluated += not trial.rejected
+        if trial.status == "done" and trial.score is not None:
+            self._best = sorted([*self._best, (trial.score, -trial.number, trial)], reverse=True, key=lambda row: row[:2])[:_LEADERS]
+        line = "nothing that meets the objective yet"
+        if self._best:
+            score, _, leader = self._best[0]
+            line = f"best {self._objective.metrics[0].removeprefix('-')} {shown(self._objective, score):.4g} (trial {leader.number})"
+        failed = trial.report is not None and trial.report.error
+        return f"{line}; trial {trial.number} {trial.status}: {failed}" if failed else line
+
+    def rows(self) -> list[console.Row]:
+        """The leaderboard."""
+        name = self._objective.metrics[0].removeprefix("-")
+        return [
+            {
+                "trial": trial.number,
+                name: shown(self._objective, score),
+                "parameters": int(_reported(trial).get("parameters", 0)),
+                "flops": int(_reported(trial).get("flops", 0)),
+                "architecture": ", ".join(f"{choice} {option}" for choice, option in trial.architecture.items()),
+            }
+            for score, _, trial in self._best
+        ]
+
+
+def shown(objective: Objective, score: Score) -> float:
+    """The first objective's metric as it was measured: scores turn those around that are to be small."""
+    return -score.values[0] if objective.metrics[0].startswith("-") else score.values[0]
+
+
+def winner(chosen: Search, task: Task, ranked: Sequence[Finalist]) -> dict[str, Any]:
+    """Return what best.json holds, and say how the finalists compared."""
+    named = [metric.removeprefix("-") for metric in chosen.objective.metrics]
+    # Retraining changes no cost, so it is judged by the first objective that is the task's own.
+    name = next((name for name in named if name in task.metric_names), task.metric_names[0])
+    for finalist in ranked:
+        selected = _reported(finalist.trial).get(name, float("nan"))
+        scores = f"{name} {selected:.4f} on select, {finalist.metrics[name]:.4f} on confirm"
+        console.say(f"finalist: trial {finalist.trial.number}, {scores}{' <- winner' if finalist is ranked[0] else ''}")
+    trial, metrics = ranked[0].trial, ranked[0].metrics
+    return {
+        "trial": trial.number,
+        "architecture": dict(trial.architecture),
+        "canonical": chosen.space.canonical(trial.architecture, task),
+        "decisions": chosen.space.decisions(trial.architecture, task),
+        "space": describe(chosen.space),
+        "metric": name,
+        "sign": -1 if f"-{name}" in chosen.objective.metrics else 1,
+        "score": _reported(trial)[name],
+        "confirm": metrics[name],
+        "metrics": {"select": dict(_reported(trial)), "confirm": dict(metrics)},
+    }
+
+
+def write(target: Path, trials: Sequence[Trial], best: Mapping[str, Any], chosen: Search) -> None:
+    """Write trials.csv, history.csv, progress.png, best.json, metrics.json and summary.json."""
+    _write_trials(target / "trials.csv", trials)
+    curve = _best_so_far(trials, chosen.objective)
+    _write_rows(target / "history.csv", ["trial", "score", "best"], curve)
+    plots.search_progress(target / "progress.png", curve, chosen.objective.metrics[0].removeprefix("-"))
+    counts = {status: sum(trial.status == status for trial in trials) for status in _STATUSES}
+    reused = sum(trial.report is not None and trial.report.reused is not None for trial in trials)
+    atomic.write_json(target / "best.json", dict(best))
+    atomic.write_json(target / "metrics.json", {"select": best["score"], "confirm": best["confirm"], "trials": len(trials), **counts})
+    rows = [
+        ("strategy", ", ".join(f"{key} {value}" for key, value in describe(chosen.strategy).items())),
+        ("trials", f"{len(trials)}: {', '.join(f'{count} {status}' for status, count in counts.items() if count)}; {reused} reused"),
+        ("winner", f"trial {best['trial']}, {best['metric']} {best['score']:.4f} on select, {best['confirm']:.4f} on confirm"),
+        ("architecture", results.words(best)),
+    ]
+    atomic.write_json(target / "summary.json", console.summary("Search", rows))
+
+
+def nothing_found(trials: Sequence[Trial], objective: Objective) -> str:
+    """The sentence for a search without a winner."""
+    reasons = [trial.report.error or "; ".join(objective.broken(trial.report.metrics)) for trial in trials if trial.report is not None]
+    common = max(sorted(set(reasons)), key=reasons.count) if reasons else "the strategy proposed nothing"
+    return f"none of {len(trials)} trials met the objective; the commonest reason: {common}. Change what it names and search again"
+
+
+def _reported(trial: Trial) -> Mapping[str, float]:
+    return trial.report.metrics if trial.report is not None else {}
+
+
+def _write_trials(path: Path, trials: Sequence[Trial]) -> None:
+    metrics = sorted({name for trial in trials for name in _reported(trial)})
+    choices = list(trials[0].architecture) if trials else []
+    rows = []
+    for trial in trials:
+        score = trial.score.values[0] if trial.score and trial.score.values else ""
+        reused = trial.report.reused if trial.report and trial.report.reused is not None else ""
+        error = trial.report.error if trial.report and trial.report.error else ""
+        measured = [_reported(trial).get(name, "") for name in metrics]
+        rows.append([trial.number, trial.status, score, *measured, reused, error, *(trial.architecture[name] for name in choices)])
+    _write_rows(path, ["number", "status", "score", *metrics, "reused", "error", *choices], rows)
+
+
+def _best_so_far(trials: Sequence[Trial], objective: Objective) -> list[tuple[int, float, float]]:
+    curve: list[tuple[int, float, float]] = []
+    best: Score | None = None
+    for trial in trials:
+        if trial.status == "done" and trial.score is not None:
+            best = trial.score if best is None else max(trial.score, best)
+            curve.append((trial.number, shown(objective, trial.score), shown(objective, best)))
+    return curve
+
+
+def _write_rows(path: Path, header: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+    with path.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(header)
+        writer.writerows(rows)

@@ -1,0 +1,145 @@
+"""`nasflow stage export`: the file takes a user's bytes whatever the data are stored as, and a failure publishes nothing."""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import save_file
+from sklearn.datasets import load_digits
+from small_images import CPU, one_thread
+from stage_project import SEARCH, StageProject, make_stage_project
+
+from export import predict
+from nas.architecture import Architecture
+from nas.data.dataset import Dataset
+from nas.spaces.chain import Chain
+from nas.tasks.image_classification import ImageClassification
+from nas.training.limits import Limits
+from nas.training.loop import Training, load_examples, outputs_of
+from nas.training.recipe import Recipe
+
+__all__ = ["one_thread"]
+BYTES = np.rint(load_digits().images * (255 / 16)).astype(np.uint8)
+TARGETS = load_digits().target
+SCALED = {
+    "bytes": BYTES,
+    "0..1": (BYTES / 255).astype(np.float32),
+    "0..255": BYTES.astype(np.float32),
+    "-1..1": (BYTES / 127.5 - 1).astype(np.float32),
+    "0..16": load_digits().images.astype(np.float32),
+    "standardised": ((BYTES - BYTES.mean()) / BYTES.std()).astype(np.float32),
+}
+
+
+@pytest.fixture
+def small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> StageProject:
+    """A project in the current folder."""
+    monkeypatch.chdir(tmp_path)
+    return make_stage_project(tmp_path)
+
+
+def prepared(small: StageProject, pixels: np.ndarray, tolerance: float = 1e-4) -> Dataset:
+    """Run prepare on an archive of the digits."""
+    np.savez(small.root / "digits.npz", x=pixels, y=TARGETS)
+    small.choose({"name": "npz", "path": "digits.npz"}, export={"exporter": "torchscript", "tolerance": tolerance})
+    answer = small.stage("prepare")
+    assert answer.code == 0, answer.errors
+    return Dataset.open(small.root / "results" / "prepare")
+
+
+def trained(small: StageProject, dataset: Dataset, steps: int) -> float:
+    """Put into results/train what train puts there, from a short training; returns the accuracy on the stored test data."""
+    settings: dict[str, Any] = dict(SEARCH["space"])  # type: ignore[call-overload]
+    name = settings.pop("name")
+    space, task = Chain.model_validate(settings), ImageClassification().bind(dataset.description)
+    architecture = Architecture({choice.name: choice.options[0] for choice in space.choices(task)})
+    torch.manual_seed(0)
+    recipe = Recipe.model_validate({"learning_rate": 0.1})
+    training = Training(space.build(architecture, task), task, recipe, total=max(steps, 1), seed=0, device=CPU)
+    fit, test = (load_examples([(dataset.inputs(split), dataset.targets(split))], CPU) for split in ("fit", "test"))
+    with Limits().watch(CPU) as guard:
+        training.advance(fit, steps, guard)
+    metrics = task.metrics(outputs_of(training.result, test, task), test.targets)
+    folder = small.root / "results" / "train"
+    folder.mkdir()
+    save_file({name: tensor.contiguous() for name, tensor in training.result.state_dict().items()}, folder / "model.safetensors")
+    winner = {
+        "architecture": dict(architecture),
+        "canonical": "c",
+        "space": {"name": name, **settings},
+        "trial": 0,
+        "search": "s",
+        "seed": 0,
+    }
+    (folder / "architecture.json").write_text(json.dumps({**winner, "task": {"name": "image_classification"}}))
+    (folder / "details.json").write_text(json.dumps({"shipped": {"seed": 0, **metrics}}))
+    return metrics["accuracy"]
+
+
+@pytest.mark.parametrize("scale", SCALED)
+def test_predict_scores_a_users_images_as_train_scored_the_data(small: StageProject, scale: str) -> None:
+    dataset = prepared(small, SCALED[scale])
+    accuracy = trained(small, dataset, 60)
+    assert accuracy > 0.7, "so little is learned that a wrong range would hardly show"
+    answer = small.stage("export")
+    assert answer.code == 0, answer.errors
+    manifest = small.read("export/manifest.json")
+    assert manifest["inputs"] == [{"name": "images", "dtype": "uint8", "shape": ["batch", 8, 8, 1]}]
+    assert manifest["test"]["accuracy"] == pytest.approx(accuracy, abs=0.01)
+    assert manifest["test_as_trained"]["accuracy"] == accuracy
+    assert manifest["test_difference"]["accuracy"] == manifest["test"]["accuracy"] - accuracy
+    assert manifest["scored_on"]["stored"] == SCALED[scale].dtype.name
+    shown = dict(small.read("export/summary.json")["lines"])
+    assert ("8-bit inputs" in shown) == (scale != "bytes")
+    paths = []
+    for index, pixels in enumerate(_original(dataset, SCALED[scale])):
+        paths.append(small.root / f"{index}.png")
+        Image.fromarray(pixels).save(paths[-1])
+    answers = predict.predict(paths, small.root / "results/export/model.onnx", 1)
+    right = [given["class"] == str(target) for given, target in zip(answers, dataset.targets("test"), strict=True)]
+    assert np.mean(right) == pytest.approx(manifest["test"]["accuracy"], abs=0.01)
+
+
+def _original(dataset: Dataset, scaled: np.ndarray) -> list[np.ndarray]:
+    """The pictures, as a user has them, whose stored form is in the test split."""
+    position = {image.tobytes(): index for index, image in enumerate(scaled)}
+    return [BYTES[position[image.tobytes()]] for image in np.array(dataset.inputs("test"))[..., 0]]
+
+
+def test_a_file_that_is_not_faithful_publishes_nothing_and_leaves_the_old_bundle(small: StageProject) -> None:
+    dataset = prepared(small, SCALED["-1..1"])
+    trained(small, dataset, 1)
+    assert small.stage("export").code == 0
+    before = small.content("export")
+    assert "results/export/model.onnx" in before
+    small.choose({"name": "npz", "path": "digits.npz"}, export={"exporter": "torchscript", "tolerance": 1e-12})
+    answer = small.stage("export")
+    assert answer.code == 1
+    assert answer.errors.startswith("nasflow: the ONNX file does not follow its module: on ")
+    assert len(answer.errors.splitlines()) == 1
+    assert small.content("export") == before
+    assert small.left_behind() == []
+
+
+def test_a_first_failure_makes_no_results(small: StageProject) -> None:
+    trained(small, prepared(small, SCALED["bytes"], tolerance=1e-12), 1)
+    answer = small.stage("export")
+    assert (answer.code, len(answer.errors.splitlines())) == (1, 1)
+    assert not (small.root / "results" / "export").exists()
+    assert small.left_behind() == []
+
+
+def test_bytes_need_no_rounding_and_the_file_says_what_they_stand_for(small: StageProject) -> None:
+    dataset = prepared(small, SCALED["bytes"])
+    trained(small, dataset, 1)
+    assert small.stage("export").code == 0
+    manifest = small.read("export/manifest.json")
+    assert manifest["test_difference"]["accuracy"] == 0
+    assert manifest["metadata"]["byte_range"] == "[0.0, 255.0]"
+    model = (small.root / "results/export/model.onnx").read_bytes()
+    assert manifest["sha256"] == hashlib.sha256(model).hexdigest()
