@@ -79,11 +79,14 @@ def _stage(name: Stage) -> Callable[..., None]:
 
 @app.command()
 def check(overrides: Overrides = None) -> None:
-    """Check params.yaml as a whole, and let dvc.yaml name the data it points to."""
+    """Check params.yaml as a whole, and let dvc.yaml name the data it points to; overrides are written when all is well."""
     with _errors():
         from flows import settings, tracking, watched
 
         chosen = settings.read(Path.cwd(), overrides or [], tracking.editing(Path.cwd()))
+        for path in chosen.prepare.source.paths():
+            if not (Path.cwd() / path).exists():
+                raise ValueError(f"params.yaml: prepare.source reads {path}, which does not exist: put the data there, or correct the path")
         if watched.watch(Path.cwd(), chosen.prepare.source.paths()):
             print("dvc.yaml now names the data of prepare.source")
         print("params.yaml is valid")

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from fake_project import Project, until
 from PIL import Image
 from real_project import BIN, RealProject, make_real_project
 
@@ -160,6 +161,9 @@ def test_a_killed_search_and_a_killed_training_end_with_the_same_bytes(built: Re
             assert not (copied.root / "results" / stage).exists()
         copied.run("nasflow", "stage", stage)
         assert copied.content(stage) == built.content(stage)
+    shutil.rmtree(copied.root / "results" / "export")
+    copied.run("nasflow", "stage", "export")
+    assert copied.content("export") == built.content("export")
 
 
 def test_a_single_stage_shows_its_own_result(copied: RealProject) -> None:
@@ -187,8 +191,7 @@ def test_stopping_a_training_ends_it_at_once_and_the_next_run_gives_the_same_byt
         assert time.monotonic() - start < 10
         assert errors.strip() == "nasflow: stopped: run the same command again to continue"
         assert process.returncode == 128 + number
-        with pytest.raises(ProcessLookupError):
-            os.killpg(process.pid, 0)
+        until(lambda: not Project(copied.root, {}).processes(), 5)
         assert not (copied.root / "results/train").exists()
     copied.run("nasflow", "stage", "train")
     assert copied.content("train") == built.content("train")
@@ -263,6 +266,17 @@ def test_missing_data_are_named_and_nothing_is_published(copied: RealProject) ->
     done = copied.run("nasflow", "stage", "train", check=False)
     assert done.returncode == 1
     assert "Traceback" not in done.stderr
+
+
+def test_a_path_without_data_is_found_before_any_work(copied: RealProject) -> None:
+    copied.set("prepare.source={name: npz, path: nowhere.npz}")
+    before = copied.content(*STAGES)
+    for command in (["nasflow", "check"], ["nasflow", "run"]):
+        done = copied.run(*command, check=False)
+        assert done.returncode == 1
+        assert "prepare.source reads nowhere.npz, which does not exist: put the data there, or correct the path" in done.stderr
+        assert "Traceback" not in done.stderr
+    assert copied.content(*STAGES) == before
 
 
 def test_candidates_that_break_a_constraint_are_rejected_before_training(copied: RealProject) -> None:
