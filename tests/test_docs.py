@@ -82,3 +82,8 @@ def test_every_make_target_and_command_named_exists(document: Path) -> None:
     assert set(re.findall(r"`nasflow ([a-z]+)|^nasflow ([a-z]+)", text, re.MULTILINE)) <= {
         pair for name in commands for pair in ((name, ""), ("", name))
     }
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_nothing_is_left_to_fill_in(document: Path) -> None:
+    assert "@@" not in document.read_text()
