@@ -47,7 +47,7 @@ class Workers(Evaluator):
             raise ValueError(f"workers is {count}, but the evaluator keeps weights of its own between trials: set workers to 1")
         pool = cls()
         pool._evaluator = evaluator
-        pool._threads = ThreadPoolExecutor(count, thread_name_prefix="slot")
+        pool._threads = ThreadPoolExecutor(count, "slot", _leave_signals_to_the_main_thread)
         pool._slots = [_Slot(partial(_evaluate, evaluator)) for _ in range(count)]
         for slot in pool._slots:
             pool._free.put(slot)
@@ -190,7 +190,7 @@ class Pool:
     """
 
     def __init__(self, count: int) -> None:
-        self._threads = ThreadPoolExecutor(count, thread_name_prefix="pool")
+        self._threads = ThreadPoolExecutor(count, "pool", _leave_signals_to_the_main_thread)
         self._slots = [_Slot(_call) for _ in range(count)]
         self._free: queue.SimpleQueue[_Slot] = queue.SimpleQueue()
         for slot in self._slots:
@@ -226,6 +226,12 @@ def pool_of(count: int) -> Pool:
     return Pool(count)
 
 
+def _leave_signals_to_the_main_thread() -> None:
+    """Ask the system to hand Ctrl-C and an end request to the main thread: one taken by another thread would not wake it."""
+    resource_tracker.ensure_running()  # it is started with the first process, and forgets the mask on the way
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
+
+
 @contextmanager
 def _interrupts_masked() -> Iterator[None]:
     """Keep Ctrl-C, which reaches every process of a terminal, from one that starts: it would end with a traceback, not knowing better."""
@@ -240,6 +246,7 @@ def _interrupts_masked() -> Iterator[None]:
 def begin_worker(parent: int) -> None:
     """Make this process a worker: it ends with its parent, leaves Ctrl-C to it, and computes with one thread."""
     die_with_parent(parent)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})  # the thread that started this process keeps it to its own
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     pin_threads()
 
