@@ -43,11 +43,6 @@ def fingerprint(inputs: Mapping[str, Any]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def code_of(record: Mapping[str, Any]) -> dict[str, str]:
-    """Return the hashes of the code among what a stage reads: other code may give another result, and is another run."""
-    return {path: digest for path, digest in record.get("deps", {}).items() if path.split("/")[0] == "nas"}
-
-
 @contextmanager
 def hold(root: Path, stage: str, inputs: Mapping[str, Any]) -> Iterator[RunFolder]:
     """Make or reopen the folder of a run and hold it until the end; the system lets go of it when the process dies.

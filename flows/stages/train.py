@@ -49,9 +49,9 @@ def run(root: Path, settings: Settings, record: dict[str, Any]) -> None:
     dataset = Dataset.open(root / "results" / "prepare", splits=SPLITS)
     best = json.loads((root / "results" / "search" / "best.json").read_text())
     inputs = {"stage": "train", "settings": settings.train.model_dump(mode="json", exclude={"workers"}), "data": dataset.description.digest}
-    task = settings.prepare.task
+    task, space = settings.prepare.task, restore("spaces", best["space"])
     inputs |= {"task": describe(task), "sign": best["sign"], "device": pick_device(settings.train.device).type}
-    inputs |= {"architecture": best["architecture"], "space": best["space"], "metric": best["metric"], "code": code_of(record, task)}
+    inputs |= {"architecture": best["architecture"], "space": best["space"], "metric": best["metric"], "code": code_of(record, task, space)}
     with hold(root, "train", inputs) as folder:
         jobs = _jobs(settings, dataset, best, folder.path)
         outcomes = _train_all(root, jobs, settings.train)
