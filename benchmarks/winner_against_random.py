@@ -20,9 +20,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from flows import settings
-from flows.components import describe, restore
 from flows.stages.train import Job, test_once, train_one
 from flows.watched import watch
+from nas.components import describe, restore
 from nas.data.dataset import Dataset
 from nas.training.loop import pick_device
 from nas.training.retrain import Plan

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any, final
 
 from flows import console, plots, results
-from flows.components import describe
 from flows.settings import Search
 from nas import atomic
+from nas.components import describe
 from nas.finalists import Finalist
 from nas.objective import Objective
 from nas.tasks.base import Task

@@ -15,8 +15,8 @@ from ruamel.yaml.error import YAMLError
 from ruamel.yaml.representer import RoundTripRepresenter
 
 from flows import watched
-from flows.components import component, near, sentences
 from nas import atomic
+from nas.components import component, near, sentences
 from nas.data.prepare import Splits
 from nas.data.sources.base import Source
 from nas.evaluators.base import Evaluator

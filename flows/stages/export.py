@@ -20,10 +20,10 @@ from export.bundle import manifest_of, write_bundle
 from export.check import Parity, check, require
 from export.to_onnx import to_onnx
 from flows import console
-from flows.components import restore
 from flows.run_folder import publish
 from flows.settings import Settings
 from nas import atomic
+from nas.components import restore
 from nas.data.dataset import Dataset
 from nas.tasks.base import Task
 from nas.workers import pin_threads

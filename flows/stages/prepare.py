@@ -4,10 +4,10 @@ from pathlib import Path
 from typing import Any
 
 from flows import console, watched
-from flows.components import describe
 from flows.run_folder import RunError, publish
 from flows.settings import Settings
 from nas import atomic
+from nas.components import describe
 from nas.data.prepare import prepare
 
 

@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from flows import console, search_report
-from flows.components import describe
 from flows.provenance import code_of
 from flows.run_folder import RunFolder, hold, publish
 from flows.settings import Settings
+from nas.components import describe
 from nas.data.dataset import Dataset
 from nas.evaluators.base import Bench
 from nas.finalists import finalists

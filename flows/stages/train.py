@@ -13,11 +13,11 @@ import torch
 from safetensors.torch import load_file
 
 from flows import console, plots, results
-from flows.components import describe, restore
 from flows.provenance import code_of
 from flows.run_folder import hold, publish
 from flows.settings import Settings, Train
 from nas import atomic
+from nas.components import describe, restore
 from nas.data.dataset import SPLITS, Dataset
 from nas.spaces.base import SearchSpace
 from nas.tasks.base import Task

@@ -49,6 +49,19 @@ class Evaluator(BaseModel, ABC):
         """How many evaluations run at once."""
         return 1
 
+    @property
+    def provides(self) -> frozenset[str]:
+        """What a strategy may require: `gradient` with respect to a mixture, `steps` that change the result, `weights` of a parent."""
+        return frozenset()
+
+    def comparable(self, trial: Trial) -> bool:
+        """Whether the score of a finished trial may choose the winner; not where the trial only trained shared weights."""
+        return True
+
+    def features(self, architecture: Mapping[str, str]) -> Mapping[str, float]:
+        """Return numbers that are known of an architecture without training it, the same names for every architecture."""
+        return {}
+
     def metric_names(self, task: tuple[str, ...]) -> tuple[str, ...]:
         """Return the names of the metrics in a report, given those of the task."""
         return task

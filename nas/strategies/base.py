@@ -1,13 +1,21 @@
 """What every search strategy is: a function from the history to the next proposal."""
 
+import json
 from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Self
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, PrivateAttr
 
-from nas.architecture import Choices
+from nas.architecture import Architecture, Choices
 from nas.trial import History, Proposal, Trial
+
+Features = Callable[[Architecture], Sequence[float]]
+"""Numbers that are known of an architecture without training it."""
+Canonical = Callable[[Architecture], str]
+"""A text that architectures share only when they build the same function."""
 
 
 class Strategy(BaseModel, ABC):
@@ -19,16 +27,37 @@ class Strategy(BaseModel, ABC):
     model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
 
     _choices: Choices = PrivateAttr()
+    _features: Features | None = PrivateAttr(default=None)
+    _canonical: Canonical | None = PrivateAttr(default=None)
 
-    def bind(self, choices: Choices) -> Self:
-        """Tell the strategy what there is to decide; returns the strategy itself."""
-        self._choices = choices
+    def bind(self, choices: Choices, features: Features | None = None, canonical: Canonical | None = None) -> Self:
+        """Tell the strategy what there is to decide; returns the strategy itself.
+
+        `features` gives numbers that are known of an architecture without training it, the same ones for every architecture;
+        `canonical` a text that only architectures of one function share. A strategy that wraps another passes them on.
+        """
+        self._choices, self._features, self._canonical = choices, features, canonical
         return self
+
+    @property
+    def requires(self) -> frozenset[str]:
+        """What the evaluator must provide: `gradient` with respect to a mixture, or `steps` that change the result."""
+        return frozenset()
 
     @property
     def choices(self) -> Choices:
         """The decisions of the space that is searched."""
         return self._choices
+
+    def features(self, architecture: Architecture) -> NDArray[np.float64]:
+        """Return what is known of an architecture without training, shape (features,); empty when nothing is."""
+        return np.array(self._features(architecture) if self._features is not None else (), dtype=np.float64)
+
+    def canonical(self, architecture: Architecture) -> str:
+        """Return a text that two architectures share only when they are known to build the same function."""
+        if self._canonical is not None:
+            return self._canonical(architecture)
+        return json.dumps(dict(sorted(architecture.items())), separators=(",", ":"))
 
     @abstractmethod
     def ask(self, history: History, rng: np.random.Generator) -> Proposal | None:
@@ -44,6 +73,25 @@ class Strategy(BaseModel, ABC):
         """Return the trial to go on with: the greatest score, the first of equals; None when no trial has one."""
         scored = [(trial.score, -trial.number) for trial in history if trial.score is not None and trial.score.values]
         return history[-max(scored)[1]] if scored else None
+
+    def conclude(self, history: History, count: int, rng: np.random.Generator) -> Sequence[Architecture]:
+        """Return at most `count` different architectures to look at once the budget is spent, the most promising first.
+
+        Asked where trials only trained shared weights, so that no score in the history can choose the winner. The default is the
+        architectures with the greatest scores; a strategy that learned something overrides it.
+        """
+        scored = [trial for trial in history if trial.score is not None and trial.score.values]
+        ranked = sorted(scored, key=lambda trial: (trial.score, -trial.number), reverse=True)
+        different: dict[str, Architecture] = {}
+        for trial in ranked:
+            if len(different) == count:
+                break
+            different.setdefault(self.canonical(trial.architecture), trial.architecture)
+        return list(different.values())
+
+    def telemetry(self) -> Mapping[str, Sequence[float]]:
+        """Return curves of what was learned, by name, all of one length; `trial` holds the trial's number of each point."""
+        return {}
 
     def state_dict(self) -> dict[str, Any]:
         """What was learned, as tensors, numbers, text, lists and dicts; empty when the history is the only memory."""

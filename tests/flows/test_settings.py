@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 from ruamel.yaml import YAML
 from typer.testing import CliRunner
 
-from flows import cli, components, schema, settings, tracking
+from flows import cli, schema, settings, tracking
 from flows.run_folder import fingerprint
-from nas import load
+from nas import components, load
 
 ROOT = Path(__file__).resolve().parents[2]
 
