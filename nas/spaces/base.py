@@ -81,6 +81,10 @@ class SearchSpace(BaseModel, ABC):
             self.define(builder, task)
         return {name: architecture[name] for name in builder.asked}
 
+    def features(self, architecture: Mapping[str, str]) -> list[float]:
+        """Return numbers that say more about the structure than its options do, the same ones for every architecture; none by default."""
+        return []
+
     def discretize(self, mixture: "Mixture", task: Task) -> Architecture:
         """Return the architecture of the heaviest option of every choice."""
         return Architecture({choice.name: choice.options[int(mixture[choice.name].argmax())] for choice in self.choices(task)})
