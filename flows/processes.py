@@ -4,13 +4,16 @@ import contextlib
 import ctypes
 import os
 import signal
+import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 
 PARENT = "NASFLOW_PARENT"
 _DEATH_SIGNAL = 1  # PR_SET_PDEATHSIG of <linux/prctl.h>; ctypes knows no headers
 _POLL_SECONDS = 0.5
+_SHELLS = frozenset({"sh", "dash", "bash", "zsh", "ksh", "fish", "ash", "busybox"})
 # -I and -S keep the start near 10 ms: no site-packages are needed to replace oneself.
 _SHIM = (
     "import ctypes, os, sys\n"
@@ -27,7 +30,7 @@ def die_with_parent() -> None:
     the named process ended before this call.
     """
     parent = os.getppid()
-    named = int(os.environ.get(PARENT, parent))
+    named = int(os.environ.get(PARENT, _beyond_shells(parent)))
     signalled = _ask_for_death_signal()
     if os.getppid() != parent or not is_alive(named):
         sys.exit(1)
@@ -59,6 +62,26 @@ def is_alive(pid: int) -> bool:
     except PermissionError:
         return True
     return True
+
+
+def _beyond_shells(pid: int) -> int:
+    """The nearest process from `pid` upwards that is not a shell: some stay between what runs a command and the command."""
+    while (found := _name_and_parent(pid)) is not None and found[0] in _SHELLS and found[1] > 1:
+        pid = found[1]
+    return pid
+
+
+def _name_and_parent(pid: int) -> tuple[str, int] | None:
+    """The name of a process's program and the id of its parent; None when it is gone, or nobody tells."""
+    try:
+        if sys.platform == "linux":
+            before, _, after = Path(f"/proc/{pid}/stat").read_text().rpartition(")")  # the name may hold spaces and brackets
+            return before.partition("(")[2], int(after.split()[1])
+        answer = subprocess.run(["ps", "-o", "ppid=,comm=", "-p", str(pid)], capture_output=True, text=True, check=True).stdout
+        parent, name = answer.split(None, 1)
+        return Path(name.strip().removeprefix("-")).name, int(parent)
+    except (OSError, ValueError, subprocess.CalledProcessError):
+        return None
 
 
 def _ask_for_death_signal() -> bool:
