@@ -21,7 +21,7 @@ import time
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache, lru_cache
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -99,7 +99,7 @@ def table_of(question: Question) -> tuple[Table, dict[Architecture, dict[str, fl
     table = Table(path=question.table, architecture="arch", metrics=metrics, known=known)
     reported = dict(read(question.table, "arch", [question.report]))
 
-    @lru_cache(maxsize=None)
+    @cache
     def features(architecture: Architecture) -> tuple[float, ...]:
         from nas.spaces.cell import Cell
 

@@ -79,8 +79,9 @@ class Scratch(Evaluator):
         if trial.proposal.mixture is not None:
             raise ValueError("a mixture was proposed, but 'scratch' trains single architectures: use an evaluator that shares weights")
         start, steps = perf_counter(), self._steps(trial.proposal)
-        # The data serve every candidate, so none is charged for loading them.
+        # The data and libraries serve every candidate, so none is charged for loading them.
         fit, _ = self._split("fit"), self._split("select")
+        self._bench.task.load()
         with self.limits.watch(pick_device(self.device)) as guard:
             training, built = self._begin(trial)
             if training.step < steps:

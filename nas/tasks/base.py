@@ -54,6 +54,9 @@ class Task(BaseModel, ABC):
     def loss(self, outputs: Tensor, targets: Tensor, smoothing: float) -> Tensor:
         """Return the mean loss of a batch, a scalar; `smoothing` softens the targets where the task can."""
 
+    def load(self) -> None:
+        """Import what `metrics` needs, so that no candidate is charged for it; by default nothing is to be imported."""
+
     @abstractmethod
     def metrics(self, outputs: Tensor, targets: Tensor) -> dict[str, float]:
         """Return `metric_names` and their values over a whole split."""

@@ -1,22 +1,26 @@
 """Image classification: one class per image; cross-entropy, with accuracy, precision, recall and F1 as metrics."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import cache
 from typing import Any, ClassVar, Self, final
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torchmetrics.functional.classification import (
-    multiclass_accuracy,
-    multiclass_f1_score,
-    multiclass_precision,
-    multiclass_recall,
-)
 
 from nas.data.dataset import Description
 from nas.tasks.base import Task
 
-_PER_CLASS = {"precision": multiclass_precision, "recall": multiclass_recall, "f1": multiclass_f1_score}
+_PER_CLASS = ("precision", "recall", "f1")
+
+
+@cache
+def _library() -> Mapping[str, Callable[..., Tensor]]:
+    # Importing it takes as long as importing PyTorch, and checking settings needs no metric.
+    from torchmetrics.functional import classification
+
+    names = {name: f"multiclass_{name}" for name in ("accuracy", "precision", "recall")} | {"f1": "multiclass_f1_score"}
+    return {name: getattr(classification, function) for name, function in names.items()}
 
 
 @final
@@ -56,17 +60,21 @@ class ImageClassification(Task):
         """Cross-entropy; `smoothing` is the share of the target spread over all classes (Szegedy et al. 2016, section 7)."""
         return F.cross_entropy(outputs, targets, label_smoothing=smoothing)
 
+    def load(self) -> None:
+        """Import torchmetrics."""
+        _library()
+
     def metrics(self, outputs: Tensor, targets: Tensor) -> dict[str, float]:
         """Accuracy over images, the mean over classes of precision, recall and F1, and cross-entropy."""
         count = len(self.classes)
-        values = {"accuracy": float(multiclass_accuracy(outputs, targets, count, average="micro"))}
-        values |= {name: float(metric(outputs, targets, count, average="macro")) for name, metric in _PER_CLASS.items()}
+        values = {"accuracy": float(_library()["accuracy"](outputs, targets, count, average="micro"))}
+        values |= {name: float(_library()[name](outputs, targets, count, average="macro")) for name in _PER_CLASS}
         return values | {"loss": float(F.cross_entropy(outputs, targets))}
 
     def details(self, outputs: Tensor, targets: Tensor) -> Mapping[str, Any]:
         """Precision, recall and F1 of every class."""
         count = len(self.classes)
-        columns = {name: metric(outputs, targets, count, average="none").tolist() for name, metric in _PER_CLASS.items()}
+        columns = {name: _library()[name](outputs, targets, count, average="none").tolist() for name in _PER_CLASS}
         rows = [{name: values[index] for name, values in columns.items()} for index in range(count)]
         return {"per_class": dict(zip(self.classes, rows, strict=True))}
 

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import final
 
 import numpy as np
-from sklearn.datasets import load_digits
 
 from nas.data.sources.base import Samples, Source
 
@@ -18,6 +17,8 @@ class Digits(Source):
 
     def read(self, root: Path) -> Samples:
         """Return the digits with their values 0..16 scaled to 0..255; `root` is not used."""
+        from sklearn.datasets import load_digits  # takes a second, which checking settings can do without
+
         pixels, targets = load_digits(return_X_y=True)
         images = np.rint(pixels * (255 / 16)).astype(np.uint8).reshape(-1, 8, 8, 1)
         return Samples(
