@@ -39,9 +39,13 @@ class _Room:
 
 def describe(component: BaseModel) -> dict[str, Any]:
     """Return a component as params.yaml would hold it: its name and all of its settings."""
+    return {"name": component_name(component), **component.model_dump(mode="json")}
+
+
+def component_name(component: BaseModel) -> str:
+    """Return the name of a component as params.yaml would hold it."""
     module, kind = type(component).__module__, type(component).__name__
-    name = module.rsplit(".", 1)[1] if module.startswith("nas.") else f"{module}:{kind}"
-    return {"name": name, **component.model_dump(mode="json")}
+    return module.rsplit(".", 1)[1] if module.startswith("nas.") else f"{module}:{kind}"
 
 
 def component(room: str) -> tuple[Any, ...]:

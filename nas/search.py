@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from nas.components import component_name
 from nas.evaluators.base import Evaluator, reason
 from nas.journal import Journal
 from nas.objective import Objective
@@ -24,13 +25,33 @@ def search(
 
     `trials` counts evaluations; architectures that are rejected before training come on top. With k slots, trial n
     is asked when trial n - k is told, so what is found depends on (seed, k) and never on timing. Ends early when the
-    strategy has nothing left to propose. Raises SearchError when nearly everything is rejected.
+    strategy has nothing left to propose. Where trials only train shared weights, the architectures that the strategy names at the
+    end are looked at, `evaluator.looks` of them at most; such a search has to be continued with the same `trials`.
+
+    Raises SearchError when nearly everything is rejected, ValueError when the evaluator does not provide what the strategy requires.
     """
+    if wrong := mismatch(strategy, evaluator):
+        raise ValueError(wrong)
     loop = _Loop(strategy, evaluator, objective, journal, seed)
     yield from loop.earlier(trials)
     while not loop.finished(trials):
         yield loop.step(trials)
     loop.commit()
+    if evaluator.looks:
+        yield from loop.conclude()
+
+
+_CURES = {
+    "gradient": "learns from the gradient with respect to a mixture, which {evaluator} does not give: use the evaluator 'shared'",
+    "steps": "compares few steps with many, but steps change nothing for {evaluator}: use the evaluator 'scratch', or another strategy",
+}
+
+
+def mismatch(strategy: Strategy, evaluator: Evaluator) -> str | None:
+    """Return the sentence that says why this strategy cannot work with this evaluator, and the cure; None when it can."""
+    names = [component_name(part) for part in (strategy, evaluator)]
+    missing = sorted(strategy.requires - evaluator.provides)
+    return f"the strategy {names[0]!r} {_CURES[missing[0]].format(evaluator=repr(names[1]))}" if missing else None
 
 
 class _Loop:
@@ -39,7 +60,7 @@ class _Loop:
     def __init__(self, strategy: Strategy, evaluator: Evaluator, objective: Objective, journal: Journal, seed: int) -> None:
         self.strategy, self.evaluator, self.objective, self.journal, self.seed = strategy, evaluator, objective, journal, seed
         resumed = journal.resume()
-        self.history = resumed.trials
+        self.history, self.looked = _split(resumed.trials) if evaluator.looks else (resumed.trials, [])
         self.told = sum(trial.report is not None for trial in self.history)
         self.evaluated = sum(not trial.rejected for trial in self.history[: self.told])
         self.committed = self.told
@@ -64,7 +85,7 @@ class _Loop:
 
     def finished(self, trials: int) -> bool:
         """Whether the budget is used up, or nothing is left to evaluate after asking until every slot is taken."""
-        if self.evaluated >= trials:
+        if self.evaluated >= trials or self.looked:
             return True
         self._stop_if_nothing_fits(trials)
         while len(self.history) - self.told < self.evaluator.slots:
@@ -95,12 +116,29 @@ class _Loop:
             self.commit()
         return trial
 
+    def conclude(self) -> Iterator[Trial]:
+        """Look at the architectures that the strategy names. Nobody is told: what was learned stays as the budget left it."""
+        first = len(self.history)
+        named = self.strategy.conclude(self.history, self.evaluator.looks, np.random.default_rng([self.seed, first]))
+        yield from self.looked
+        for architecture in named[len(self.looked) :]:
+            look = Trial(first + len(self.looked), Proposal(architecture, steps=0))
+            known = self._known(look)[1]
+            trial = self._scored(look, self.evaluator.submit(look).result() if known is None else known)
+            self.looked.append(trial)
+            self.journal.append(trial)
+            self._commit()
+            yield trial
+
     def commit(self) -> None:
         """Make what was told durable."""
         if self.committed < self.told:
-            state = {"strategy": self.strategy.state_dict(), "evaluator": self.evaluator.state_dict()}
-            self.journal.commit(self.history[self.told :], state)
+            self._commit()
             self.committed = self.told
+
+    def _commit(self) -> None:
+        state = {"strategy": self.strategy.state_dict(), "evaluator": self.evaluator.state_dict()}
+        self.journal.commit(self.history[self.told :], state)
 
     def _start(self, trials: int) -> None:
         """Start the running trials that the budget has room for, in order.
@@ -161,6 +199,12 @@ class _Loop:
                 f"{rejected} of {self.told} architectures break a constraint before training "
                 f"(the last: {last.error if last else ''}): loosen objective.constraints or make the space smaller"
             )
+
+
+def _split(trials: list[Trial]) -> tuple[list[Trial], list[Trial]]:
+    """The trials of the budget, and the looks that concluded it: the last trials, without a step of training."""
+    end = next((index for index in reversed(range(len(trials))) if trials[index].proposal.steps != 0), -1) + 1
+    return trials[:end], trials[end:]
 
 
 def _done(report: Report) -> "Future[Report]":

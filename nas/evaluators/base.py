@@ -54,6 +54,11 @@ class Evaluator(BaseModel, ABC):
         """What a strategy may require: `gradient` with respect to a mixture, `steps` that change the result, `weights` of a parent."""
         return frozenset()
 
+    @property
+    def looks(self) -> int:
+        """How many architectures to look at once the budget is spent; 0 where the trials themselves can be compared."""
+        return 0
+
     def comparable(self, trial: Trial) -> bool:
         """Whether the score of a finished trial may choose the winner; not where the trial only trained shared weights."""
         return True

@@ -74,6 +74,10 @@ class Strategy(BaseModel, ABC):
         scored = [(trial.score, -trial.number) for trial in history if trial.score is not None and trial.score.values]
         return history[-max(scored)[1]] if scored else None
 
+    def candidates(self, history: History) -> Sequence[Trial]:
+        """Return the trials whose scores can be compared with each other, to choose the winner from; all by default."""
+        return history
+
     def conclude(self, history: History, count: int, rng: np.random.Generator) -> Sequence[Architecture]:
         """Return at most `count` different architectures to look at once the budget is spent, the most promising first.
 
