@@ -13,6 +13,10 @@ def schema() -> dict[str, Any]:
     """Return the JSON Schema of params.yaml, with every entry of every room."""
     root = Settings.model_json_schema()
     definitions: dict[str, Any] = root["$defs"]
+    search = root["properties"]["search"]
+    several = {"type": "array", "minItems": 1, "items": {"$ref": "#/$defs/FollowingSearch"}}
+    root["properties"]["search"] = {"description": search["description"], "anyOf": [{"$ref": "#/$defs/Search"}, several]}
+    definitions["FollowingSearch"] = {key: value for key, value in definitions["Search"].items() if key != "required"}
 
     def expand(node: Any) -> Any:
         if isinstance(node, list):
@@ -20,10 +24,13 @@ def schema() -> dict[str, Any]:
         if not isinstance(node, dict):
             return node
         if "$room" in node:
-            rest = {key: value for key, value in node.items() if key != "$room"}
-            entries = [_entry(node["$room"], name, definitions) for name in load.names(node["$room"])]
-            bare = [entry["properties"]["name"]["const"] for entry in entries if entry["required"] == ["name"]]
-            return {**rest, "oneOf": [{"enum": bare}, *entries]}
+            room = node["$room"]
+            if room not in definitions:
+                definitions[room] = {}  # an entry may hold another of its room, so the definition refers to itself
+                entries = [expand(_entry(room, name, definitions)) for name in load.names(room)]
+                bare = [entry["properties"]["name"]["const"] for entry in entries if entry["required"] == ["name"]]
+                definitions[room] = {"oneOf": [{"enum": bare}, *entries]}
+            return {**{key: value for key, value in node.items() if key != "$room"}, "$ref": f"#/$defs/{room}"}
         return {key: expand(value) for key, value in node.items()}
 
     for name in list(definitions):

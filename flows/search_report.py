@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import Any, final
 
 from flows import console, plots, results
-from flows.settings import Search
+from flows.searches import Search
 from nas import atomic
 from nas.components import describe
+from nas.evaluators.base import Evaluator
 from nas.finalists import Finalist
 from nas.objective import Objective
 from nas.tasks.base import Task
@@ -22,17 +23,18 @@ _STATUSES = ("done", "infeasible", "rejected", "failed")
 class Board:
     """The best trials so far; a trial costs the same to add however many there were."""
 
-    def __init__(self, objective: Objective) -> None:
+    def __init__(self, objective: Objective, evaluator: Evaluator) -> None:
         self.evaluated = 0
-        self._objective = objective
+        self._objective, self._evaluator = objective, evaluator
         self._best: list[tuple[Score, int, Trial]] = []
 
     def add(self, trial: Trial) -> str:
         """Take a finished trial and return the line to show."""
         self.evaluated += not trial.rejected
-        if trial.status == "done" and trial.score is not None:
+        comparable = self._evaluator.comparable(trial)
+        if trial.status == "done" and trial.score is not None and comparable:
             self._best = sorted([*self._best, (trial.score, -trial.number, trial)], reverse=True, key=lambda row: row[:2])[:_LEADERS]
-        line = "nothing that meets the objective yet"
+        line = "nothing that meets the objective yet" if comparable else f"trial {trial.number} trained shared weights"
         if self._best:
             score, _, leader = self._best[0]
             line = f"best {self._objective.metrics[0].removeprefix('-')} {shown(self._objective, score):.4g} (trial {leader.number})"
@@ -86,7 +88,7 @@ def winner(chosen: Search, task: Task, ranked: Sequence[Finalist]) -> dict[str, 
 def write(target: Path, trials: Sequence[Trial], best: Mapping[str, Any], chosen: Search) -> None:
     """Write trials.csv, history.csv, progress.png, best.json, metrics.json and summary.json."""
     _write_trials(target / "trials.csv", trials)
-    curve = _best_so_far(trials, chosen.objective)
+    curve = _best_so_far([trial for trial in trials if chosen.evaluator.comparable(trial)], chosen.objective)
     _write_rows(target / "history.csv", ["trial", "score", "best"], curve)
     plots.search_progress(target / "progress.png", curve, chosen.objective.metrics[0].removeprefix("-"))
     counts = {status: sum(trial.status == status for trial in trials) for status in _STATUSES}
@@ -122,8 +124,9 @@ def _write_trials(path: Path, trials: Sequence[Trial]) -> None:
         reused = trial.report.reused if trial.report and trial.report.reused is not None else ""
         error = trial.report.error if trial.report and trial.report.error else ""
         measured = [_reported(trial).get(name, "") for name in metrics]
-        rows.append([trial.number, trial.status, score, *measured, reused, error, *(trial.architecture[name] for name in choices)])
-    _write_rows(path, ["number", "status", "score", *metrics, "reused", "error", *choices], rows)
+        steps = "" if trial.proposal.steps is None else trial.proposal.steps
+        rows.append([trial.number, trial.status, steps, score, *measured, reused, error, *(trial.architecture[name] for name in choices)])
+    _write_rows(path, ["number", "status", "steps", "score", *metrics, "reused", "error", *choices], rows)
 
 
 def _best_so_far(trials: Sequence[Trial], objective: Objective) -> list[tuple[int, float, float]]:

@@ -3,35 +3,29 @@
 A wrong key is answered with the nearest one, a wrong value with its path, the value and the rule.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, final
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, ValidationError, model_validator
 from pydantic_core import PydanticCustomError
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 from ruamel.yaml.representer import RoundTripRepresenter
 
 from flows import watched
+from flows.searches import LARGEST_SEED, STRICT, Search, Seed, merged
 from nas import atomic
 from nas.components import component, near, sentences
 from nas.data.prepare import Splits
 from nas.data.sources.base import Source
-from nas.evaluators.base import Evaluator
 from nas.evaluators.scratch import Scratch
-from nas.objective import Objective
-from nas.spaces.base import SearchSpace
-from nas.strategies.base import Strategy
 from nas.tasks.base import Task
 from nas.training.recipe import Recipe
 
 FILE = "params.yaml"
-_STRICT = ConfigDict(extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
-_LARGEST_SEED = 2**63 - 1
-"""What PyTorch takes."""
-Seed = Annotated[int, Field(ge=0, le=_LARGEST_SEED)]
 Device = Annotated[str, *Scratch.model_fields["device"].metadata]
 
 
@@ -57,15 +51,15 @@ def _once(seeds: list[int]) -> list[int]:
 
 
 def _seeded(splits: Splits) -> Splits:
-    if splits.seed > _LARGEST_SEED:
-        raise PydanticCustomError("component_settings", "", {"lines": [f"seed is {splits.seed}: should be at most {_LARGEST_SEED}"]})
+    if splits.seed > LARGEST_SEED:
+        raise PydanticCustomError("component_settings", "", {"lines": [f"seed is {splits.seed}: should be at most {LARGEST_SEED}"]})
     return splits
 
 
 class Prepare(BaseModel):
     """From your files to one prepared dataset."""
 
-    model_config = _STRICT
+    model_config = STRICT
 
     task: Annotated[Task, *component("tasks")]
     """What is to be learned."""
@@ -75,33 +69,10 @@ class Prepare(BaseModel):
     """How the examples are divided."""
 
 
-class Search(BaseModel):
-    """The search for an architecture."""
-
-    model_config = _STRICT
-
-    seed: Seed = 0
-    """The only source of randomness of the search."""
-    trials: int = Field(24, ge=1)
-    """Architectures to evaluate; more of them later continue the same search."""
-    workers: int = Field(1, ge=1)
-    """Processes that evaluate side by side, each with one thread; part of what determines the result."""
-    finalists: int = Field(3, ge=1)
-    """How many of the best by `select` are compared on `confirm` to choose the winner."""
-    space: Annotated[SearchSpace, *component("spaces")]
-    """The networks to search among."""
-    strategy: Annotated[Strategy, *component("strategies")]
-    """How the next architecture is proposed."""
-    evaluator: Annotated[Evaluator, *component("evaluators")]
-    """How a proposal is judged."""
-    objective: Objective = Objective()
-    """What makes one architecture better than another."""
-
-
 class Train(BaseModel):
     """Full training of the winner."""
 
-    model_config = _STRICT
+    model_config = STRICT
 
     seeds: Annotated[list[Seed], Field(min_length=1), AfterValidator(_once)] = [0, 1, 2]
     """One training each; their spread is reported, the best on `confirm` ships."""
@@ -120,7 +91,7 @@ class Train(BaseModel):
 class Export(BaseModel):
     """The file that ships."""
 
-    model_config = _STRICT
+    model_config = STRICT
 
     exporter: Literal["dynamo", "torchscript"] = "dynamo"
     """PyTorch's exporter to use; the one used is recorded in the file."""
@@ -131,20 +102,22 @@ class Export(BaseModel):
 class Settings(BaseModel):
     """Everything a user can set. One section per stage."""
 
-    model_config = _STRICT
+    model_config = STRICT
 
     prepare: Prepare
-    search: Search
+    search: Annotated[tuple[Search, ...], BeforeValidator(merged), Field(min_length=1)]
+    """The search, or a list of searches that follow each other; the last one finds the winner."""
     train: Train = Train()
     export: Export = Export()
 
     @model_validator(mode="after")
-    def _metrics_exist(self) -> Self:
-        known = self.search.evaluator.metric_names(self.prepare.task.metric_names)
-        objective = self.search.objective
-        wrong = [("metrics", name) for name in objective.names[: len(objective.metrics)] if name not in known]
-        wrong += [("constraints", name) for name in objective.constraints if name not in known]
-        lines = [f"search.objective.{key}: no metric is named {name!r}; {near(name, known)}" for key, name in wrong]
+    def _searches_are_sound(self) -> Self:
+        lines = [f"search.{at}.{line}" for at, search in enumerate(self.search) for line in search.mistakes(self.prepare.task)]
+        lines += [
+            f"search.{at}.space differs from that of the search before: searches that follow each other search one space"
+            for at in range(1, len(self.search))
+            if self.search[at].space != self.search[at - 1].space
+        ]
         if lines:
             raise PydanticCustomError("component_settings", "", {"lines": lines})
         return self
@@ -180,7 +153,10 @@ def parse(document: Any) -> Settings:
     try:
         return Settings.model_validate(document)
     except ValidationError as error:
-        raise SettingsError("\n".join(f"{FILE}: {line}" for line in sentences(error, Settings))) from error
+        lines = sentences(error, Settings)
+        if not (isinstance(document, Mapping) and isinstance(document.get("search"), list)):
+            lines = [re.sub(r"^search\.0\b", "search", line) for line in lines]
+        raise SettingsError("\n".join(f"{FILE}: {line}" for line in lines)) from error
 
 
 def _yaml() -> YAML:
@@ -198,10 +174,18 @@ def _override(document: Any, override: str) -> None:
         raise SettingsError(f"--set {override!r} is not an override: write section.key=value, for example search.trials=50")
     section = document
     for parent in parents:
-        section = section.get(parent) if isinstance(section, Mapping) else None
-        if not isinstance(section, dict):
+        section = _entry(section, parent)
+        if not isinstance(section, dict | list):
             raise SettingsError(f"--set {override!r}: {FILE} has no section {parent!r} to set {key!r} in; {near(parent, list(document))}")
+    if isinstance(section, list):
+        raise SettingsError(f"--set {override!r}: {'.'.join(parents)} is a list: write {'.'.join(parents)}.0.{key} for its first entry")
     try:
         section[key] = YAML(typ="safe").load(text)
     except YAMLError as error:
         raise SettingsError(f"--set {override!r}: the value is not valid YAML") from error
+
+
+def _entry(section: Any, name: str) -> Any:
+    if isinstance(section, list):
+        return section[int(name)] if name.isdigit() and int(name) < len(section) else None
+    return section.get(name) if isinstance(section, Mapping) else None

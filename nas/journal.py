@@ -197,6 +197,20 @@ class FileJournal:
                     path.unlink(missing_ok=True)
 
 
+def read(path: Path) -> list[Trial]:
+    """Return the committed trials of another search; `path` is its journal.jsonl or the folder that holds it.
+
+    Raises FileNotFoundError when there is none, JournalError when it is damaged or of another format. Nothing is written.
+    """
+    folder = path.parent if path.name == "journal.jsonl" else path
+    if not (folder / "journal.jsonl").is_file():
+        raise FileNotFoundError(f"{path} holds no journal.jsonl: name the folder of a search, such as .nasflow/search-…")
+    records, _ = FileJournal(folder, fingerprint="")._committed()
+    if records and records[0].get("format") != FORMAT_VERSION:
+        raise JournalError(f"{path} has journal format {records[0].get('format')}, this version reads {FORMAT_VERSION}: leave it out")
+    return [decode_trial(record["trial"]) for record in records if "trial" in record]
+
+
 def _line(record: dict[str, Any]) -> bytes:
     body = json.dumps(record, separators=(",", ":"), default=float).encode()  # metrics may be numbers of NumPy or torch
     return b"%08x %s\n" % (zlib.crc32(body), body)

@@ -1,20 +1,23 @@
-"""search: architectures are proposed, trained and scored; the best of the finalists is the winner."""
+"""search: architectures are proposed, evaluated and scored; the best of the finalists is the winner."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from flows import console, search_report
+from flows import console, search_report, search_start, search_telemetry
 from flows.provenance import code_of
 from flows.run_folder import RunFolder, hold, publish
+from flows.searches import Search
 from flows.settings import Settings
+from nas import atomic
 from nas.components import describe
 from nas.data.dataset import Dataset
-from nas.evaluators.base import Bench
+from nas.evaluators.base import Bench, Evaluator
 from nas.finalists import finalists
 from nas.journal import FileJournal
 from nas.search import SearchError, search
+from nas.strategies.base import Strategy
 from nas.training.loop import pick_device
 from nas.trial import Trial
 from nas.workers import Workers, pin_threads
@@ -27,28 +30,49 @@ def run(root: Path, settings: Settings, record: dict[str, Any]) -> None:
     scored, RunError when another process runs the same search or something was edited meanwhile.
     """
     pin_threads()
-    chosen, task = settings.search, settings.prepare.task
+    chosen, task = settings.search[-1], settings.prepare.task
     dataset = Dataset.open(root / "results" / "prepare", splits=("fit", "select", "confirm"))
     task.bind(dataset.description)
-    with hold(root, "search", _inputs(settings, dataset, record)) as folder:
-        chosen.evaluator.bind(Bench(chosen.space, task, dataset, folder.path, chosen.seed))
-        trials = _search(root, settings, folder)
-        if not any(trial.status == "done" for trial in trials):
+    with ExitStack() as stack:
+        before: Search | None = None
+        for count, entry in enumerate(settings.search, 1):
+            folder = stack.enter_context(hold(root, "search", _inputs(root, settings, count, dataset, record)))
+            entry.evaluator.bind(Bench(entry.space, task, dataset, folder.path, entry.seed))
+            if before is not None and _shares(before, entry):
+                entry.evaluator.load_state_dict(before.evaluator.state_dict())
+            strategy = search_start.prepare(root, entry, Bench(entry.space, task, dataset, folder.path, entry.seed))
+            trials = _search(root, entry, strategy, folder)
+            before = entry
+        candidates = [trial for trial in strategy.candidates(trials) if chosen.evaluator.comparable(trial)]
+        if not any(trial.status == "done" for trial in candidates):
             raise SearchError(search_report.nothing_found(trials, chosen.objective))
-        ranked = finalists(trials, chosen.evaluator, chosen.objective, count=chosen.finalists, split="confirm")
+        ranked = finalists(candidates, chosen.evaluator, chosen.objective, count=chosen.finalists, split="confirm")
         best = search_report.winner(chosen, task, ranked) | {"search": folder.fingerprint}
         with publish(root, "search", record) as target:
             search_report.write(target, trials, best, chosen)
+            atomic.write_json(target / "telemetry.json", search_telemetry.of(trials, strategy, chosen))
         chosen.evaluator.forget({finalist.trial.number for finalist in ranked})
 
 
-def _inputs(settings: Settings, dataset: Dataset, record: Mapping[str, Any]) -> dict[str, Any]:
-    """What determines the trials: everything but how many there are, and how many compete in the end."""
-    chosen, task = settings.search, settings.prepare.task
-    components = (task, chosen.space, chosen.strategy, chosen.evaluator)
+def _shares(before: Search, entry: Search) -> bool:
+    """Whether a search goes on with the weights of the one before."""
+    return type(before.evaluator) is type(entry.evaluator) and entry.evaluator.commit_every > 1
+
+
+def _inputs(root: Path, settings: Settings, count: int, dataset: Dataset, record: Mapping[str, Any]) -> dict[str, Any]:
+    """What determines the trials of the last of the first `count` searches.
+
+    How many trials there are does not, unless weights are shared or another search follows; nor how many compete in the end.
+    """
+    searches, task = settings.search[:count], settings.prepare.task
+    last = searches[-1]
+    free = {"finalists"} | ({"trials"} if last.evaluator.commit_every == 1 else set())
+    dumped = [entry.model_dump(mode="json", exclude={"finalists"}) for entry in searches[:-1]]
+    components = [task, *(part for entry in searches for part in (entry.space, entry.strategy, entry.evaluator))]
     return {
         "stage": "search",
-        "settings": chosen.model_dump(mode="json", exclude={"trials", "finalists"}),
+        "settings": [*dumped, last.model_dump(mode="json", exclude=free)],
+        "earlier": [search_start.digests(root, entry) for entry in searches],
         "task": describe(task),
         "data": dataset.description.digest,
         "code": code_of(record, *components),
@@ -56,20 +80,28 @@ def _inputs(settings: Settings, dataset: Dataset, record: Mapping[str, Any]) -> 
     }
 
 
-def _search(root: Path, settings: Settings, folder: RunFolder) -> list[Trial]:
-    chosen = settings.search
-    strategy = chosen.strategy.bind(chosen.space.choices(settings.prepare.task))
-    console.say(f"search {folder.fingerprint}: {strategy.choices.size:,} architectures, {chosen.trials} trials, {chosen.workers} at once")
-    trials, board = [], search_report.Board(chosen.objective)
+def _search(root: Path, chosen: Search, strategy: Strategy, folder: RunFolder) -> list[Trial]:
+    size = f"{strategy.choices.size:,}" if strategy.choices.size < 10**12 else f"{strategy.choices.size:.1e}"
+    console.say(f"search {folder.fingerprint}: {size} architectures, {chosen.trials} trials, {chosen.workers} at once")
+    trials, board = [], search_report.Board(chosen.objective, chosen.evaluator)
+    clock = search_telemetry.Clock()
     with ExitStack() as stack:
-        evaluator = chosen.evaluator
-        if evaluator.commit_every == 1:
-            # Even a single worker is a process of its own: a candidate that ends its process must not end the search.
-            evaluator = stack.enter_context(Workers.around(evaluator, chosen.workers))
-        report = stack.enter_context(console.progress(root, "search", chosen.trials))
+        evaluator = _workers(stack, chosen)
+        report = stack.enter_context(console.progress(root, "search", chosen.trials + evaluator.looks))
         journal = stack.enter_context(FileJournal(folder.path, fingerprint=folder.fingerprint))
-        for trial in search(strategy, evaluator, chosen.objective, journal, trials=chosen.trials, seed=chosen.seed):
+        for trial in clock.timed(_trials(strategy, evaluator, chosen, journal)):
             trials.append(trial)
             line = board.add(trial)
             report(board.evaluated, line, board.rows())
+    clock.report(folder.path / "timing.json", chosen.workers)
     return trials
+
+
+def _workers(stack: ExitStack, chosen: Search) -> Evaluator:
+    """Even a single worker is a process of its own: a candidate that ends its process must not end the search."""
+    evaluator = chosen.evaluator
+    return stack.enter_context(Workers.around(evaluator, chosen.workers)) if evaluator.commit_every == 1 else evaluator
+
+
+def _trials(strategy: Strategy, evaluator: Evaluator, chosen: Search, journal: FileJournal) -> Iterator[Trial]:
+    return search(strategy, evaluator, chosen.objective, journal, trials=chosen.trials, seed=chosen.seed)

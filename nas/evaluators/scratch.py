@@ -1,6 +1,5 @@
 """Training from scratch: every candidate gets its own weights, and is scored on the `select` split."""
 
-import math
 from collections.abc import Mapping
 from pathlib import Path
 from time import perf_counter
@@ -45,11 +44,6 @@ class Scratch(Evaluator):
     def provides(self) -> frozenset[str]:
         """Fewer steps are a cheaper and coarser answer, and weights can be continued."""
         return frozenset({"steps", "weights"})
-
-    def features(self, architecture: Mapping[str, str]) -> Mapping[str, float]:
-        """The logarithms of parameters and FLOPs."""
-        costs = self.inspect(Proposal(Architecture(architecture)))
-        return {f"log_{name}": math.log1p(value) for name, value in costs.items()}
 
     def metric_names(self, task: tuple[str, ...]) -> tuple[str, ...]:
         """The task's metrics, and what the structure costs."""

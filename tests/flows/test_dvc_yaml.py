@@ -14,7 +14,15 @@ ROOT = Path(__file__).parents[2]
 # Rooms that are looked up by name at run time; no import shows them.
 BY_NAME = {"prepare": {"nas/data/sources"}, "search": {"nas/spaces", "nas/strategies", "nas/tasks"}}
 # How work is written, started and refused; and how data were prepared, which later stages see in the prepared data.
-INDIFFERENT = {"nas/atomic.py", "nas/load.py", "nas/workers.py", "nas/data/digest.py", "nas/data/errors.py", "nas/data/splits.py"}
+INDIFFERENT = {
+    "nas/atomic.py",
+    "nas/components.py",
+    "nas/load.py",
+    "nas/workers.py",
+    "nas/data/digest.py",
+    "nas/data/errors.py",
+    "nas/data/splits.py",
+}
 
 
 def imported(path: Path) -> set[str]:

@@ -130,7 +130,7 @@ def test_overrides_are_written_and_keep_the_comments(tmp_path: Path) -> None:
     text = (ROOT / settings.FILE).read_text()
     (tmp_path / settings.FILE).write_text(text)
     chosen = settings.read(tmp_path, ["search.trials=50", "search.strategy={name: random}", "train.recipe.learning_rate=1e-2"])
-    assert (chosen.search.trials, components.describe(chosen.search.strategy), chosen.train.recipe.learning_rate) == (
+    assert (chosen.search[0].trials, components.describe(chosen.search[0].strategy), chosen.train.recipe.learning_rate) == (
         50,
         {"name": "random"},
         0.01,
@@ -237,7 +237,7 @@ def test_components_survive_the_way_into_a_record_and_back(document: Any) -> Non
 
 def test_a_component_outside_the_repository_is_named_by_its_import_path(document: Any) -> None:
     set_at(document, "search.strategy", {"name": "nas.strategies.evolution:Evolution", "population": 7, "tournament": 2})
-    assert settings.parse(document).search.strategy == load.load("strategies", "evolution")(population=7, tournament=2)
+    assert settings.parse(document).search[0].strategy == load.load("strategies", "evolution")(population=7, tournament=2)
     set_at(document, "search.strategy", {"name": "nowhere.at.all:Thing"})
     with pytest.raises(settings.SettingsError, match=r"package\.module:Class"):
         settings.parse(document)

@@ -1,0 +1,101 @@
+"""The search section of params.yaml: one search, or several that follow each other."""
+
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from nas.components import component, near
+from nas.evaluators.base import Evaluator
+from nas.evaluators.proxy import Proxy
+from nas.objective import Objective
+from nas.search import mismatch
+from nas.spaces.base import SearchSpace
+from nas.strategies.base import Strategy
+from nas.tasks.base import Task
+from nas.training.proxies import Name
+
+STRICT = ConfigDict(extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
+LARGEST_SEED = 2**63 - 1
+"""What PyTorch takes."""
+Seed = Annotated[int, Field(ge=0, le=LARGEST_SEED)]
+
+Measures = Annotated[tuple[Name, ...], *Proxy.model_fields["measures"].metadata]
+
+
+class Proxies(BaseModel):
+    """Begin with the best of many architectures by zero-cost proxies; dropped when they do not agree with the scores."""
+
+    model_config = STRICT
+
+    measures: Measures = ("naswot", "logsynflow")
+    """What to measure on a minibatch before any training; the candidates are ordered by the mean of their ranks."""
+    pool: int = Field(100, ge=2)
+    """Random architectures to measure; each costs about a tenth of a second for a small network."""
+    seeds: int = Field(8, ge=1)
+    """How many of the best to propose first."""
+    features: bool = False
+    """Also tell the strategy the measures; then every architecture that it considers costs as much as one of the pool."""
+
+
+class Search(BaseModel):
+    """The search for an architecture."""
+
+    model_config = STRICT
+
+    seed: Seed = 0
+    """The only source of randomness of the search."""
+    trials: int = Field(24, ge=1)
+    """Architectures to evaluate; more of them later continue the same search, unless its trials share weights."""
+    workers: int = Field(1, ge=1)
+    """Processes that evaluate side by side, each with one thread; part of what determines the result."""
+    finalists: int = Field(3, ge=1)
+    """How many of the best by `select` are compared on `confirm` to choose the winner."""
+    space: Annotated[SearchSpace, *component("spaces")]
+    """The networks to search among."""
+    strategy: Annotated[Strategy, *component("strategies")]
+    """How the next architecture is proposed."""
+    evaluator: Annotated[Evaluator, *component("evaluators")]
+    """How a proposal is judged."""
+    objective: Objective = Objective()
+    """What makes one architecture better than another."""
+
+    warm_start: list[str] = []
+    """Folders of earlier searches (`.nasflow/search-…`) in the same space, whose best are proposed first."""
+    proxies: Proxies | None = None
+    """Begin with the best of many architectures by zero-cost proxies; null for none."""
+
+    def mistakes(self, task: Task) -> Iterator[str]:
+        """Say what does not go together, one sentence each, beginning with the key."""
+        known = self.evaluator.metric_names(task.metric_names)
+        metrics = self.objective.names[: len(self.objective.metrics)]
+        for key, names in (("metrics", metrics), ("constraints", list(self.objective.constraints))):
+            for name in names:
+                if name not in known:
+                    yield f"objective.{key}: no metric is named {name!r}; {near(name, known)}"
+        if wrong := mismatch(self.strategy, self.evaluator):
+            yield f"strategy: {wrong}"
+        if self.workers > 1 and self.evaluator.commit_every > 1:
+            yield f"workers is {self.workers}, but the evaluator shares weights between trials, which only one process can: set it to 1"
+
+
+def merged(document: Any) -> Any:
+    """Return the entries of a search section as a list, each completed by the one before.
+
+    An entry takes what it does not name from the entry before it; of a component with the same `name`, what that does not name.
+    """
+    entries = document if isinstance(document, list | tuple) else [document]
+    complete: list[Any] = []
+    for entry in entries:
+        both = complete and isinstance(entry, Mapping) and isinstance(complete[-1], Mapping)
+        complete.append(_over(complete[-1], entry) if both else entry)
+    return complete
+
+
+def _over(before: Mapping[str, Any], entry: Mapping[str, Any]) -> dict[str, Any]:
+    result = {**before, **entry}
+    for key, value in entry.items():
+        former = before.get(key)
+        if isinstance(value, Mapping) and isinstance(former, Mapping) and value.get("name", former.get("name")) == former.get("name"):
+            result[key] = _over(former, value)
+    return result
