@@ -1,18 +1,28 @@
-"""From a name to its class. The folder is the registry: a file in a room is an entry, and its class is the file's name in CamelCase."""
+"""From a name to its class. The folder is the registry: a file is an entry when it defines a final class of its own name.
+
+The class is the file's name in CamelCase; other files of a room are its helpers.
+"""
 
 import difflib
 import importlib
 import inspect
 import pkgutil
+import re
+from pathlib import Path
 from typing import Any
-
-_HELPERS = {"base", "supernet"}
 
 
 def names(room: str) -> list[str]:
     """Return the entries of a room of nas, such as `strategies`, in alphabetical order."""
     package = importlib.import_module(f"nas.{room}")
-    return sorted(module.name for module in pkgutil.iter_modules(package.__path__) if module.name not in _HELPERS)
+    files = (Path(place) / f"{module.name}.py" for place in package.__path__ for module in pkgutil.iter_modules([place]))
+    return sorted(path.stem for path in files if path.is_file() and _is_entry(path))
+
+
+def _is_entry(path: Path) -> bool:
+    # Reading a file takes microseconds, importing it may take seconds. A helper may define a network of its own name.
+    pattern = rf"^@final\nclass {_class_name(path.stem)}\((?!nn\.Module)"
+    return re.search(pattern, path.read_text(), re.MULTILINE) is not None
 
 
 def load(room: str, name: str) -> type[Any]:
@@ -28,7 +38,7 @@ def load(room: str, name: str) -> type[Any]:
         near = difflib.get_close_matches(name, known, n=1)
         hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(known)}"
         raise ValueError(f"{name!r} is not one of nas/{room}: {hint}")
-    return _of_kind(room, name, _class(name, f"nas.{room}.{name}", "".join(part.capitalize() for part in name.split("_"))))
+    return _of_kind(room, name, _class(name, f"nas.{room}.{name}", _class_name(name)))
 
 
 def base(room: str) -> type[Any]:
@@ -36,6 +46,10 @@ def base(room: str) -> type[Any]:
     module = importlib.import_module(f"nas.{room}.base")
     found: list[type[Any]] = [kind for _, kind in inspect.getmembers(module, inspect.isabstract) if kind.__module__ == module.__name__]
     return found[0]
+
+
+def _class_name(name: str) -> str:
+    return "".join(part.capitalize() for part in name.split("_"))
 
 
 def _class(name: str, module: str, class_name: str) -> Any:

@@ -246,3 +246,46 @@ def test_a_component_outside_the_repository_is_named_by_its_import_path(document
 def test_equal_inputs_have_one_fingerprint_and_others_another() -> None:
     assert fingerprint({"a": 1, "b": [1.5]}) == fingerprint({"b": [1.5], "a": 1})
     assert fingerprint({"a": 1}) != fingerprint({"a": 2})
+
+
+def test_searches_follow_each_other_and_an_entry_completes_itself_from_the_one_before(document: Any) -> None:
+    first = document["search"]
+    document["search"] = [first, {"trials": 5, "strategy": {"name": "random"}, "evaluator": {"steps": 3}}]
+    one, two = settings.parse(document).search
+    assert (one.trials, two.trials, two.space, two.workers) == (first["trials"], 5, one.space, one.workers)
+    assert components.describe(two.evaluator) == {**components.describe(one.evaluator), "steps": 3}
+    document["search"][1] |= {"trials": 0, "space": {"name": "cell"}}
+    with pytest.raises(settings.SettingsError) as caught:
+        settings.parse(document)
+    assert str(caught.value) == "params.yaml: search.1.trials is 0: should be greater than or equal to 1"
+    document["search"][1]["trials"] = 1
+    with pytest.raises(settings.SettingsError, match=r"search\.1\.space differs from that of the search before"):
+        settings.parse(document)
+
+
+def test_an_entry_of_a_list_is_overridden_by_its_number(tmp_path: Path, document: Any) -> None:
+    document["search"] = [document["search"], {"trials": 5}]
+    with (tmp_path / settings.FILE).open("w") as file:
+        YAML().dump(document, file)
+    assert [search.trials for search in settings.read(tmp_path, ["search.1.trials=7"]).search] == [32, 7]
+    for override, words in (("search.trials=7", r"search is a list: write search\.0\.trials"), ("search.2.trials=7", "no section '2'")):
+        with pytest.raises(settings.SettingsError, match=words):
+            settings.read(tmp_path, [override])
+
+
+@pytest.mark.parametrize(
+    ("strategy", "evaluator", "words"),
+    [
+        (
+            "darts",
+            "scratch",
+            "learns from the gradient with respect to a mixture, which 'scratch' does not give: use the evaluator 'shared'",
+        ),
+        ("gdas", "proxy", "use the evaluator 'shared'"),
+        ("halving", "proxy", "steps change nothing for 'proxy'"),
+    ],
+)
+def test_a_wrong_pair_is_refused_before_any_work(document: Any, strategy: str, evaluator: str, words: str) -> None:
+    document["search"] |= {"strategy": strategy, "evaluator": evaluator, "objective": {"metrics": ["parameters"]}}
+    with pytest.raises(settings.SettingsError, match=words):
+        settings.parse(document)
