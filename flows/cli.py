@@ -93,6 +93,19 @@ def check(overrides: Overrides = None) -> None:
 
 
 @app.command()
+def use(
+    file: Annotated[Path, typer.Argument(help="A file with sections of settings, such as examples/darts.yaml.")],
+    overrides: Overrides = None,
+) -> None:
+    """Take the sections of another file into params.yaml, in the place of those it has; the whole is checked first."""
+    with _errors():
+        from flows import settings, tracking
+
+        settings.read(Path.cwd(), overrides or [], tracking.editing(Path.cwd()), file)
+        print(f"params.yaml now has the settings of {file.name}; `nasflow run` runs them")
+
+
+@app.command()
 def show() -> None:
     """Print what the last run found."""
     with _errors():

@@ -123,26 +123,26 @@ class Settings(BaseModel):
         return self
 
 
-def read(root: Path, overrides: Sequence[str] = (), writing: AbstractContextManager[object] | None = None) -> Settings:
+def read(
+    root: Path, overrides: Sequence[str] = (), writing: AbstractContextManager[object] | None = None, example: Path | None = None
+) -> Settings:
     """Return the validated settings of a project; `overrides` are `section.key=value`, as YAML, and are written to the file.
 
-    `writing` is entered around the write; what it raises keeps the file as it was. Raises SettingsError, with every mistake on a
-    line of its own; the file is then as it was, too.
+    The sections of `example`, another file of settings, come first and replace those of the file. `writing` is entered around the
+    write; what it raises keeps the file as it was. Raises SettingsError, with every mistake on a line of its own; the file is then
+    as it was, too.
     """
     path, yaml = root / FILE, _yaml()
-    try:
-        document = yaml.load(path.read_text())
-    except FileNotFoundError:
-        raise SettingsError(f"{path} does not exist: run the command in the project's folder, or copy {FILE} there") from None
-    except (YAMLError, UnicodeDecodeError) as error:
-        raise SettingsError(f"{FILE} is not valid YAML: {' '.join(str(error).split())}") from error
+    document = _load(yaml, path)
+    if example is not None:
+        _take_over(document, _load(yaml, example), example)
     for override in overrides:
         _override(document, override)
     settings = parse(document)
     tangled = watched.tangled(root, settings.prepare.source.paths())
     if tangled:
         raise SettingsError("\n".join(f"{FILE}: prepare.source {sentence}" for sentence in tangled))
-    if overrides:
+    if overrides or example is not None:
         with writing or nullcontext():
             atomic.write(path, lambda file: yaml.dump(document, file))
     return settings
@@ -157,6 +157,23 @@ def parse(document: Any) -> Settings:
         if not (isinstance(document, Mapping) and isinstance(document.get("search"), list)):
             lines = [re.sub(r"^search\.0\b", "search", line) for line in lines]
         raise SettingsError("\n".join(f"{FILE}: {line}" for line in lines)) from error
+
+
+def _load(yaml: YAML, path: Path) -> Any:
+    try:
+        return yaml.load(path.read_text())
+    except FileNotFoundError:
+        raise SettingsError(f"{path} does not exist: run the command in the project's folder, or copy {FILE} there") from None
+    except (YAMLError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{path.name} is not valid YAML: {' '.join(str(error).split())}") from error
+
+
+def _take_over(document: Any, example: Any, path: Path) -> None:
+    """Replace the sections of a document by those of an example, with their comments."""
+    if not isinstance(example, dict) or not isinstance(document, dict) or not set(example) <= set(Settings.model_fields):
+        raise SettingsError(f"{path.name} holds no settings: write sections such as `search:`, as in {FILE}")
+    for section, content in example.items():
+        document[section] = content
 
 
 def _yaml() -> YAML:

@@ -67,6 +67,20 @@ class Workers(Evaluator):
         """How many evaluations run at once."""
         return len(self._slots)
 
+    @property
+    def provides(self) -> frozenset[str]:
+        """What the evaluator provides."""
+        return self._evaluator.provides
+
+    @property
+    def looks(self) -> int:
+        """How many looks the evaluator wants."""
+        return self._evaluator.looks
+
+    def comparable(self, trial: Trial) -> bool:
+        """Whether the evaluator can compare the trial."""
+        return self._evaluator.comparable(trial)
+
     def inspect(self, proposal: Proposal) -> Any:
         """What the evaluator knows without training."""
         return self._evaluator.inspect(proposal)

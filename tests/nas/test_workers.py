@@ -18,7 +18,9 @@ import pytest
 from fake_search import CHOICES, Fake, Learner, number_of, plain, run_search, strategy_of
 
 from nas.architecture import Architecture
+from nas.evaluators.base import Evaluator
 from nas.journal import MemoryJournal
+from nas.load import load
 from nas.objective import Objective
 from nas.trial import Proposal, Report, Trial
 from nas.workers import DiedError, Workers, pool_of
@@ -170,3 +172,11 @@ def test_many_trials_at_once_and_what_each_costs_beyond_its_evaluation() -> None
     print(f"a trial that does nothing takes {milliseconds:.3f} ms in a worker")
     assert milliseconds < 20
     assert found == [number_of(trial.architecture) % 1009 / 1009 for trial in trials]
+
+
+def test_what_the_evaluator_says_of_itself_holds_for_its_workers() -> None:
+    """Every public member of an evaluator is passed on, so that a wrapper can never change what fits together."""
+    own = {"bind", "state_dict", "load_state_dict", "forget", "reassess", "canonical", "features", "metric_names", "commit_every"}
+    members = {name for name in vars(Evaluator) if not name.startswith("_") and name != "model_config"}
+    assert members - own <= set(vars(Workers))
+    assert Workers.around(load("evaluators", "scratch")(), 2).provides == {"steps", "weights"}
