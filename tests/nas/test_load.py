@@ -12,7 +12,7 @@ from nas.strategies.evolution import Evolution
 ROOMS = ("strategies", "spaces", "evaluators", "tasks", "data.sources")
 
 
-HELPERS = {"spaces": {"graph", "shared_edges", "supernet"}, "strategies": {"logits"}}
+HELPERS = {"spaces": {"graph", "published", "shared_edges", "supernet"}, "strategies": {"logits"}}
 
 
 @pytest.mark.parametrize("room", ROOMS)
