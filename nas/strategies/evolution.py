@@ -3,14 +3,16 @@
 Real, Aggarwal, Huang and Le 2019, Regularized evolution for image classifier architecture search, algorithm 1.
 """
 
+from collections.abc import Sequence
 from itertools import islice
 from typing import Self, final
 
 import numpy as np
 from pydantic import Field, model_validator
 
+from nas.architecture import Architecture
 from nas.strategies.base import Strategy
-from nas.trial import History, Proposal
+from nas.trial import History, Proposal, Score
 
 
 @final
@@ -21,6 +23,8 @@ class Evolution(Strategy):
     """How many of the latest trials are alive (P in the paper); a quarter of the budget or less works well."""
     tournament: int = Field(5, ge=1)
     """How many of the population are drawn to compete to be the parent (S in the paper)."""
+    crossover: float = Field(0.0, ge=0, le=1)
+    """Probability that a child mixes the winners of two tournaments before it mutates; the paper only mutates."""
 
     @model_validator(mode="after")
     def _tournament_fits(self) -> Self:
@@ -37,6 +41,12 @@ class Evolution(Strategy):
         alive = list(islice(scored, self.population))
         if len(alive) < self.population:
             return Proposal(self.choices.sample(rng))
-        drawn = rng.choice(len(alive), size=self.tournament, replace=False)
-        _, parent = max(alive[index] for index in drawn)
-        return Proposal(self.choices.mutate(history[parent].architecture, rng))
+        parent = self._winner(history, alive, rng)
+        if self.crossover > 0 and rng.random() < self.crossover:  # no draw at 0: what is proposed is then what the paper proposes
+            parent = self.choices.crossover(parent, self._winner(history, alive, rng), rng)
+        return Proposal(self.choices.mutate(parent, rng))
+
+    def _winner(self, history: History, alive: Sequence[tuple[Score, int]], rng: np.random.Generator) -> Architecture:
+        drawn: list[int] = rng.choice(len(alive), size=self.tournament, replace=False).tolist()
+        _, number = max(alive[index] for index in drawn)
+        return history[number].architecture

@@ -80,6 +80,31 @@ def test_the_tournament_is_drawn_without_replacement() -> None:
         assert abs(won.count(population - rank) - draws * share) <= 5 * deviation, f"rank {rank}"
 
 
+def test_crossover_mixes_two_living_before_the_child_mutates() -> None:
+    history = history_of([1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 2.0])[-3:]
+    history = [Trial(number, trial.proposal, trial.report, trial.score) for number, trial in enumerate(history)]  # 222000, 111111, 222222
+    strategy = Evolution(population=3, tournament=1, crossover=1.0).bind(WIDE)
+    children = [strategy.ask(history, np.random.default_rng(seed)).architecture for seed in range(300)]
+    mixed = [child for child in children if min(differences(trial.architecture, child) for trial in history) > 1]
+    assert 100 < len(mixed) < 250
+    for child in children:
+        foreign = sum(all(trial.architecture[name] != child[name] for trial in history) for name in child)
+        assert foreign <= 1, "every choice comes from a parent, but for the one that mutates"
+    rare = Evolution(population=3, tournament=1, crossover=0.1).bind(WIDE)
+    few = [strategy.ask(history, np.random.default_rng(seed)) for strategy in [rare] for seed in range(300)]
+    assert 0 < sum(min(differences(trial.architecture, one.architecture) for trial in history) > 1 for one in few) < 50
+
+
+def test_without_crossover_the_proposals_are_those_of_before_there_was_one() -> None:
+    """Worked out by hand from the generator: the tournament, then the mutation, and no draw between them."""
+    history = history_of([0.0, 1.0, 2.0, 3.0, 4.0, 5.0])
+    for seed in range(20):
+        rng = np.random.default_rng(seed)
+        parent = max(rng.choice(6, size=3, replace=False), key=lambda index: 5 - index)
+        expected = WIDE.mutate(history[5 - int(parent)].architecture, rng)
+        assert Evolution(population=6, tournament=3).bind(WIDE).ask(history, np.random.default_rng(seed)) == Proposal(expected)
+
+
 class Matches(Evaluator):
     """The share of choices that are answered with the option 4: a separable function with one optimum."""
 
@@ -101,7 +126,7 @@ def test_it_reaches_the_optimum_of_a_separable_function_and_random_search_does_n
     assert np.mean(evolved) > np.mean(drawn) + 0.1
 
 
-@pytest.mark.parametrize("settings", [{"population": 1}, {"tournament": 0}, {"population": 4, "tournament": 5}])
+@pytest.mark.parametrize("settings", [{"population": 1}, {"tournament": 0}, {"population": 4, "tournament": 5}, {"crossover": 2}])
 def test_impossible_settings_are_refused(settings: dict[str, int]) -> None:
     with pytest.raises(ValidationError):
         Evolution(**settings)

@@ -1,0 +1,115 @@
+"""Local search: climb from the best of some random architectures to better neighbours; at a local optimum, start anew elsewhere.
+
+White, Nolen and Savani 2020, Exploring the loss landscape in neural architecture search (first called: Local search is state of the
+art for NAS benchmarks), in the form that takes the first neighbour that is better.
+"""
+
+from collections.abc import Callable, Container
+from itertools import islice, product
+from operator import is_
+from typing import final
+
+import numpy as np
+from pydantic import Field, PrivateAttr
+
+from nas.architecture import Architecture, Choices
+from nas.strategies.base import Strategy
+from nas.trial import History, Proposal, Score, Trial
+
+DRAWS = 100
+"""So many random architectures must all be known before the space counts as used up."""
+ENUMERABLE = 65536
+"""Spaces up to this size are then gone through one by one."""
+
+
+@final
+class Local(Strategy):
+    """Hill climbing with restarts: strong in spaces of thousands of architectures, weak in spaces of 10^18.
+
+    Of the architectures that are known to build the same function one is proposed. Scores are compared as they are, so among
+    candidates that break constraints those are climbed to that break them less.
+    """
+
+    initial: int = Field(10, ge=1)
+    """How many random architectures a climb begins with; it starts from the best of them."""
+
+    _climb: "_Climb | None" = PrivateAttr(default=None)
+    _forms: dict[Architecture, str] = PrivateAttr(default_factory=dict)
+
+    def ask(self, history: History, rng: np.random.Generator) -> Proposal | None:
+        """Propose random architectures until the climb has begun, then neighbours of its best, in random order.
+
+        While the last neighbours run, what is proposed are beginnings of the next climb. None when the whole space is known.
+        """
+        climb = self._replay(history)
+        running = {self._form(trial.architecture) for trial in history[len(climb.trials) :]}
+        known = climb.known | running
+        if climb.scored + len(running) >= self.initial:
+            for index in rng.permutation(len(climb.neighbours)):
+                if self._form(climb.neighbours[index]) not in known:
+                    return Proposal(climb.neighbours[index])
+        drawn = self._unknown(known, rng)
+        return None if drawn is None else Proposal(drawn)
+
+    def _replay(self, history: History) -> "_Climb":
+        """Where the finished trials lead to; only those that were added since the last call are looked at."""
+        climb = self._climb
+        if climb is None or len(climb.trials) > len(history) or not all(map(is_, climb.trials, history)):
+            climb = self._climb = _Climb(self.choices, self._form, self.initial)
+        for trial in islice(history, len(climb.trials), None):
+            if trial.report is None:
+                break
+            climb.add(trial)
+        return climb
+
+    def _form(self, architecture: Architecture) -> str:
+        """The canonical form, worked out once for each architecture."""
+        form = self._forms.get(architecture)
+        if form is None:
+            form = self._forms[architecture] = self.canonical(architecture)
+        return form
+
+    def _unknown(self, known: Container[str], rng: np.random.Generator) -> Architecture | None:
+        """A random architecture that is not known, None when none is left (in large spaces: when hardly any can be)."""
+        for _ in range(DRAWS):
+            drawn = self.choices.sample(rng)
+            if self._form(drawn) not in known:
+                return drawn
+        if self.choices.size > ENUMERABLE:
+            return None
+        names = [choice.name for choice in self.choices]
+        every = (Architecture(dict(zip(names, options, strict=True))) for options in product(*(choice.options for choice in self.choices)))
+        return next((architecture for architecture in every if self._form(architecture) not in known), None)
+
+
+@final
+class _Climb:
+    """Where a search stands. It follows from the finished trials alone, whoever proposed them, hence needs no place in the state."""
+
+    def __init__(self, choices: Choices, form: Callable[[Architecture], str], initial: int) -> None:
+        self._choices, self._form, self._initial = choices, form, initial
+        self.trials: list[Trial] = []
+        self.known: set[str] = set()
+        self._restart()
+
+    def _restart(self) -> None:
+        self.scored = 0
+        self._best: Score | None = None
+        self.neighbours: list[Architecture] = []
+        self._left: list[Architecture] = []
+
+    def add(self, trial: Trial) -> None:
+        """Take in the next finished trial: climb to it if it is better, give the climb up if it was the last neighbour."""
+        self.trials.append(trial)
+        self.known.add(self._form(trial.architecture))
+        if trial.score is not None:
+            self.scored += 1
+            if self._best is None or trial.score > self._best:
+                self._best = trial.score
+                self.neighbours = self._choices.neighbours(trial.architecture)
+                self._left = list(self.neighbours)
+        if self._best is not None and self.scored >= self._initial:
+            while self._left and self._form(self._left[-1]) in self.known:
+                self._left.pop()
+            if not self._left:
+                self._restart()

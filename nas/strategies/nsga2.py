@@ -1,0 +1,185 @@
+"""NSGA-II: the next generation is what is dominated least and crowded least; tournaments, crossover and mutation make its children.
+
+Deb, Pratap, Agarwal and Meyarivan 2002, A fast and elitist multiobjective genetic algorithm: NSGA-II; constraints as in section VI.
+"""
+
+import math
+from collections.abc import Callable, Container, Sequence
+from itertools import islice, product
+from operator import is_
+from typing import NamedTuple, final
+
+import numpy as np
+from pydantic import Field, PrivateAttr
+
+from nas.architecture import Architecture
+from nas.strategies.base import Strategy
+from nas.trial import History, Proposal, Score, Trial
+
+DRAWS = 100
+"""So many children, and then random architectures, must all be known before the search goes on without them."""
+ENUMERABLE = 65536
+"""Spaces up to this size are gone through one by one before they count as used up."""
+
+
+@final
+class Nsga2(Strategy):
+    """Evolution towards the whole Pareto front of several objectives; with one objective a genetic algorithm that keeps its best.
+
+    A generation is every `population` scored trials, whoever proposed them and whenever they end, so that any number may run.
+    Of the architectures that are known to build the same function one is proposed.
+    """
+
+    population: int = Field(20, ge=2)
+    """How many survive and how many children they have (N in the paper); 20 suits up to 300 evaluations, 50 more."""
+    crossover: float = Field(0.9, ge=0, le=1)
+    """Probability that a child takes every choice from either of two parents; else it has one parent."""
+
+    _generations: "_Generations | None" = PrivateAttr(default=None)
+    _forms: dict[Architecture, str] = PrivateAttr(default_factory=dict)
+
+    def ask(self, history: History, rng: np.random.Generator) -> Proposal | None:
+        """Propose random architectures until there is a generation, then children of the latest; None when the whole space is known."""
+        generations = self._replay(history)
+        running = {self._form(trial.architecture) for trial in history[len(generations.trials) :]}
+        known = generations.known | running
+        if generations.survivors:
+            for _ in range(DRAWS):
+                child = self._child(generations.survivors, rng)
+                if self._form(child) not in known:
+                    return Proposal(child)
+        drawn = self._unknown(known, rng)
+        return None if drawn is None else Proposal(drawn)
+
+    def _child(self, survivors: Sequence["_Ranked"], rng: np.random.Generator) -> Architecture:
+        child = self._winner(survivors, rng)
+        if rng.random() < self.crossover:
+            child = self.choices.crossover(child, self._winner(survivors, rng), rng)
+        opened = [choice for choice in self.choices if len(choice.options) > 1]
+        changed = np.flatnonzero(rng.random(len(opened)) * len(opened) < 1)  # each with probability 1 / L
+        for position in changed:
+            choice = opened[position]
+            others = [option for option in choice.options if option != child[choice.name]]
+            child = child.replace(choice.name, others[int(rng.integers(len(others)))])
+        return child
+
+    def _winner(self, survivors: Sequence["_Ranked"], rng: np.random.Generator) -> Architecture:
+        """The better of two that are drawn; of equals the first drawn."""
+        drawn: list[int] = rng.choice(len(survivors), size=2, replace=False).tolist()
+        first, second = (survivors[index] for index in drawn)
+        return (second if second.place < first.place else first).trial.architecture
+
+    def _replay(self, history: History) -> "_Generations":
+        """The generations of the finished trials; only those that were added since the last call are looked at."""
+        generations = self._generations
+        if generations is None or len(generations.trials) > len(history) or not all(map(is_, generations.trials, history)):
+            generations = self._generations = _Generations(self._form, self.population)
+        for trial in islice(history, len(generations.trials), None):
+            if trial.report is None:
+                break
+            generations.add(trial)
+        return generations
+
+    def _form(self, architecture: Architecture) -> str:
+        """The canonical form, worked out once for each architecture."""
+        form = self._forms.get(architecture)
+        if form is None:
+            form = self._forms[architecture] = self.canonical(architecture)
+        return form
+
+    def _unknown(self, known: Container[str], rng: np.random.Generator) -> Architecture | None:
+        """A random architecture that is not known, None when none is left (in large spaces: when hardly any can be)."""
+        for _ in range(DRAWS):
+            drawn = self.choices.sample(rng)
+            if self._form(drawn) not in known:
+                return drawn
+        if self.choices.size > ENUMERABLE:
+            return None
+        names = [choice.name for choice in self.choices]
+        every = (Architecture(dict(zip(names, options, strict=True))) for options in product(*(choice.options for choice in self.choices)))
+        return next((architecture for architecture in every if self._form(architecture) not in known), None)
+
+
+class _Ranked(NamedTuple):
+    """A survivor and its place: (rank of its front, minus its crowding distance), smaller is better."""
+
+    place: tuple[int, float]
+    trial: Trial
+
+
+@final
+class _Generations:
+    """The survivors after the finished trials. They follow from these alone, hence need no place in the state."""
+
+    def __init__(self, form: Callable[[Architecture], str], population: int) -> None:
+        self._form, self._population = form, population
+        self.trials: list[Trial] = []
+        self.known: set[str] = set()
+        self.survivors: list[_Ranked] = []
+        self._children: list[Trial] = []
+
+    def add(self, trial: Trial) -> None:
+        """Take in the next finished trial; a failed one is known, and has no part in a generation."""
+        self.trials.append(trial)
+        self.known.add(self._form(trial.architecture))
+        if trial.score is not None:
+            self._children.append(trial)
+        if len(self._children) == self._population:
+            self.survivors = select([*(ranked.trial for ranked in self.survivors), *self._children], self._population)
+            self._children = []
+
+
+def select(trials: Sequence[Trial], count: int) -> list[_Ranked]:
+    """Return the `count` scored trials of the first fronts, of the last of these the least crowded; of equals the first."""
+    scored = [(trial, trial.score) for trial in trials if trial.score is not None]
+    survivors: list[_Ranked] = []
+    for rank, front in enumerate(fronts([score for _, score in scored])):
+        distances = crowding([scored[index][1] for index in front])
+        ranked = [_Ranked((rank, -distance), scored[index][0]) for index, distance in zip(front, distances, strict=True)]
+        survivors += sorted(ranked, key=lambda member: member.place)[: count - len(survivors)]
+    return survivors
+
+
+def fronts(scores: Sequence[Score]) -> list[list[int]]:
+    """Sort positions into fronts: nothing left dominates a member of the first, and so on (the paper's section III A)."""
+    below: list[list[int]] = [[] for _ in scores]
+    above = [0] * len(scores)
+    for first, score in enumerate(scores):
+        for second, other in enumerate(scores):
+            if _dominates(score, other):
+                below[first].append(second)
+                above[second] += 1
+    found = [[index for index, number in enumerate(above) if number == 0]]
+    while found[-1]:
+        for index in found[-1]:
+            for second in below[index]:
+                above[second] -= 1
+        placed = {second for index in found[-1] for second in below[index]}
+        found.append(sorted(second for second in placed if above[second] == 0))
+    return found[:-1]
+
+
+def crowding(scores: Sequence[Score]) -> list[float]:
+    """How far apart the neighbours of each member of a front are, over all objectives and relative to the front (section III B).
+
+    Infinite for the ends of an objective; 0 for what was never trained.
+    """
+    distances = [0.0] * len(scores)
+    trained = [index for index, score in enumerate(scores) if score.values]
+    for objective in range(len(scores[trained[0]].values) if trained else 0):
+        order = sorted(trained, key=lambda index: scores[index].values[objective])
+        values = [scores[index].values[objective] for index in order]
+        for position in range(1, len(order) - 1):
+            if values[-1] > values[0]:
+                distances[order[position]] += (values[position + 1] - values[position - 1]) / (values[-1] - values[0])
+        distances[order[0]] = distances[order[-1]] = math.inf
+    return distances
+
+
+def _dominates(first: Score, second: Score) -> bool:
+    """Nowhere worse and somewhere better; what breaks its constraints less dominates (section VI)."""
+    if first.feasibility != second.feasibility:
+        return first.feasibility > second.feasibility
+    if len(first.values) != len(second.values):  # one was never trained: nothing to compare
+        return False
+    return first.values != second.values and all(a >= b for a, b in zip(first.values, second.values, strict=True))
