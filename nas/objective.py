@@ -90,22 +90,13 @@ class Objective(BaseModel):
         return -excess if excess else 0.0
 
 
-def dominates(first: Score, second: Score) -> bool:
-    """Whether `first` is nowhere worse and somewhere better (constraint domination; Deb et al. 2002, NSGA-II, section VI)."""
-    if first.feasibility != second.feasibility:
-        return first.feasibility > second.feasibility
-    if len(first.values) != len(second.values):  # one was never trained: nothing to compare
-        return False
-    return first.values != second.values and all(a >= b for a, b in zip(first.values, second.values, strict=True))
-
-
 def pareto_front(trials: Iterable[Trial]) -> list[Trial]:
     """The trained, feasible trials that no other dominates, by number; of equal scores the first."""
     scored = [(trial, trial.score) for trial in trials if trial.score is not None and trial.status == "done"]
     front: list[tuple[Trial, Score]] = []
     for trial, score in scored:
-        if any(dominates(other, score) or other == score for _, other in front):
+        if any(other.dominates(score) or other == score for _, other in front):
             continue
-        front = [(kept, other) for kept, other in front if not dominates(score, other)]
+        front = [(kept, other) for kept, other in front if not score.dominates(other)]
         front.append((trial, score))
     return [trial for trial, _ in front]

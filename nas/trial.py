@@ -49,6 +49,14 @@ class Score(NamedTuple):
     feasibility: float
     values: tuple[float, ...]
 
+    def dominates(self, other: "Score") -> bool:
+        """Whether this is nowhere worse and somewhere better (constraint domination; Deb et al. 2002, NSGA-II, section VI)."""
+        if self.feasibility != other.feasibility:
+            return self.feasibility > other.feasibility
+        if len(self.values) != len(other.values):  # one was never trained: nothing to compare
+            return False
+        return self.values != other.values and all(a >= b for a, b in zip(self.values, other.values, strict=True))
+
 
 @dataclass(frozen=True, slots=True)
 class Trial:

@@ -15,6 +15,8 @@ from pydantic import Field, PositiveInt
 from torch import Tensor, nn
 
 from nas.spaces.base import Options, Picker, SearchSpace, image_channels
+from nas.spaces.graph import path_features
+from nas.spaces.shared_edges import Mixed, Zero, carries, flow
 from nas.tasks.base import Task
 
 NODES = 4
@@ -52,10 +54,21 @@ class Cell(SearchSpace):
         """Return the sound form of the cell; see `canonical_form`. Raises ValueError for an unknown operation."""
         return canonical_form(tuple(architecture[f"edge_{source}_{target}"] for source, target in EDGES))
 
+    def features(self, architecture: Mapping[str, str]) -> list[float]:
+        """Return how often each operation occurs, then what `path_features` says of 3x3, of all convolutions, of skips and of pools."""
+        edges = [(source, target, architecture[f"edge_{source}_{target}"]) for source, target in EDGES]
+        kinds = [kind for _, _, kind in edges]
+        groups = (("nor_conv_3x3",), ("nor_conv_1x1", "nor_conv_3x3"), ("skip_connect",), ("avg_pool_3x3",))
+        counts = [float(kinds.count(operation)) for operation in OPERATIONS]
+        return counts + path_features([edge for edge in edges if edge[2] != "none"], NODES - 1, groups)
+
 
 @final
 class CellBlock(nn.Module):
-    """One cell. Edges that carry nothing, or that lead nowhere, are not kept: they cannot change the function."""
+    """One cell. Edges that carry nothing, or that lead nowhere, are not kept: they cannot change the function.
+
+    In a supernet all are kept, and the same rule says under each mixture which of them are computed.
+    """
 
     def __init__(self, pick: Picker, channels: int) -> None:
         super().__init__()
@@ -65,7 +78,12 @@ class CellBlock(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         """Features (batch, channels, height, width) to features of the same shape."""
-        nodes: dict[int, Tensor] = {0: features}
+        mixed = {(int(name[0]), int(name[2])): module for name, module in self.edges.items() if isinstance(module, Mixed)}
+        if mixed:
+            live = live_edges({edge for edge, module in mixed.items() if carries(module)})
+            nodes = flow({0: features}, {edge: mixed[edge] for edge in live})
+            return nodes[NODES - 1] if live else torch.zeros_like(features)
+        nodes = {0: features}
         for name, module in self.edges.items():
             source, target = int(name[0]), int(name[2])
             term = module(nodes[source])
@@ -98,15 +116,6 @@ def _operations(channels: int) -> Options:
 def _relu_conv_norm(inputs: int, outputs: int, kernel: int, stride: int = 1) -> nn.Module:
     convolution = nn.Conv2d(inputs, outputs, kernel, stride, padding=kernel // 2, bias=False)
     return nn.Sequential(nn.ReLU(), convolution, nn.BatchNorm2d(outputs))
-
-
-@final
-class Zero(nn.Module):
-    """The operation `none`."""
-
-    def forward(self, features: Tensor) -> Tensor:
-        """Zeros of the shape of the features."""
-        return torch.zeros_like(features)
 
 
 @final

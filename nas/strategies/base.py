@@ -2,7 +2,8 @@
 
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
+from itertools import product
 from typing import Any, Self
 
 import numpy as np
@@ -11,6 +12,8 @@ from pydantic import BaseModel, ConfigDict, PrivateAttr
 
 from nas.architecture import Architecture, Choices
 from nas.trial import History, Proposal, Trial
+
+_DRAWS, _ENUMERABLE = 100, 65536
 
 Features = Callable[[Architecture], Sequence[float]]
 """Numbers that are known of an architecture without training it."""
@@ -29,6 +32,7 @@ class Strategy(BaseModel, ABC):
     _choices: Choices = PrivateAttr()
     _features: Features | None = PrivateAttr(default=None)
     _canonical: Canonical | None = PrivateAttr(default=None)
+    _canonical_forms: dict[Architecture, str] = PrivateAttr(default_factory=dict)
 
     def bind(self, choices: Choices, features: Features | None = None, canonical: Canonical | None = None) -> Self:
         """Tell the strategy what there is to decide; returns the strategy itself.
@@ -36,7 +40,7 @@ class Strategy(BaseModel, ABC):
         `features` gives numbers that are known of an architecture without training it, the same ones for every architecture;
         `canonical` a text that only architectures of one function share. A strategy that wraps another passes them on.
         """
-        self._choices, self._features, self._canonical = choices, features, canonical
+        self._choices, self._features, self._canonical, self._canonical_forms = choices, features, canonical, {}
         return self
 
     @property
@@ -54,10 +58,27 @@ class Strategy(BaseModel, ABC):
         return np.array(self._features(architecture) if self._features is not None else (), dtype=np.float64)
 
     def canonical(self, architecture: Architecture) -> str:
-        """Return a text that two architectures share only when they are known to build the same function."""
-        if self._canonical is not None:
-            return self._canonical(architecture)
-        return json.dumps(dict(sorted(architecture.items())), separators=(",", ":"))
+        """Return a text that two architectures share only when they are known to build the same function; worked out once for each."""
+        form = self._canonical_forms.get(architecture)
+        if form is None:
+            plain = self._canonical or (lambda asked: json.dumps(dict(sorted(asked.items())), separators=(",", ":")))
+            form = self._canonical_forms[architecture] = plain(architecture)
+        return form
+
+    def unknown(self, known: Container[str], rng: np.random.Generator) -> Architecture | None:
+        """Return a random architecture whose canonical form is not in `known`; None when none is left.
+
+        In spaces beyond 65,536 architectures None also comes when a hundred random ones are known.
+        """
+        for _ in range(_DRAWS):
+            drawn = self.choices.sample(rng)
+            if self.canonical(drawn) not in known:
+                return drawn
+        if self.choices.size > _ENUMERABLE:
+            return None
+        names = [choice.name for choice in self.choices]
+        every = (Architecture(dict(zip(names, options, strict=True))) for options in product(*(choice.options for choice in self.choices)))
+        return next((architecture for architecture in every if self.canonical(architecture) not in known), None)
 
     @abstractmethod
     def ask(self, history: History, rng: np.random.Generator) -> Proposal | None:

@@ -4,8 +4,8 @@ White, Nolen and Savani 2020, Exploring the loss landscape in neural architectur
 art for NAS benchmarks), in the form that takes the first neighbour that is better.
 """
 
-from collections.abc import Callable, Container
-from itertools import islice, product
+from collections.abc import Callable
+from itertools import islice
 from operator import is_
 from typing import final
 
@@ -34,7 +34,6 @@ class Local(Strategy):
     """How many random architectures a climb begins with; it starts from the best of them."""
 
     _climb: "_Climb | None" = PrivateAttr(default=None)
-    _forms: dict[Architecture, str] = PrivateAttr(default_factory=dict)
 
     def ask(self, history: History, rng: np.random.Generator) -> Proposal | None:
         """Propose random architectures until the climb has begun, then neighbours of its best, in random order.
@@ -42,44 +41,25 @@ class Local(Strategy):
         While the last neighbours run, what is proposed are beginnings of the next climb. None when the whole space is known.
         """
         climb = self._replay(history)
-        running = {self._form(trial.architecture) for trial in history[len(climb.trials) :]}
+        running = {self.canonical(trial.architecture) for trial in history[len(climb.trials) :]}
         known = climb.known | running
         if climb.scored + len(running) >= self.initial:
             for index in rng.permutation(len(climb.neighbours)):
-                if self._form(climb.neighbours[index]) not in known:
+                if self.canonical(climb.neighbours[index]) not in known:
                     return Proposal(climb.neighbours[index])
-        drawn = self._unknown(known, rng)
+        drawn = self.unknown(known, rng)
         return None if drawn is None else Proposal(drawn)
 
     def _replay(self, history: History) -> "_Climb":
         """Where the finished trials lead to; only those that were added since the last call are looked at."""
         climb = self._climb
         if climb is None or len(climb.trials) > len(history) or not all(map(is_, climb.trials, history)):
-            climb = self._climb = _Climb(self.choices, self._form, self.initial)
+            climb = self._climb = _Climb(self.choices, self.canonical, self.initial)
         for trial in islice(history, len(climb.trials), None):
             if trial.report is None:
                 break
             climb.add(trial)
         return climb
-
-    def _form(self, architecture: Architecture) -> str:
-        """The canonical form, worked out once for each architecture."""
-        form = self._forms.get(architecture)
-        if form is None:
-            form = self._forms[architecture] = self.canonical(architecture)
-        return form
-
-    def _unknown(self, known: Container[str], rng: np.random.Generator) -> Architecture | None:
-        """A random architecture that is not known, None when none is left (in large spaces: when hardly any can be)."""
-        for _ in range(DRAWS):
-            drawn = self.choices.sample(rng)
-            if self._form(drawn) not in known:
-                return drawn
-        if self.choices.size > ENUMERABLE:
-            return None
-        names = [choice.name for choice in self.choices]
-        every = (Architecture(dict(zip(names, options, strict=True))) for options in product(*(choice.options for choice in self.choices)))
-        return next((architecture for architecture in every if self._form(architecture) not in known), None)
 
 
 @final

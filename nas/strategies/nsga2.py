@@ -4,8 +4,8 @@ Deb, Pratap, Agarwal and Meyarivan 2002, A fast and elitist multiobjective genet
 """
 
 import math
-from collections.abc import Callable, Container, Sequence
-from itertools import islice, product
+from collections.abc import Callable, Sequence
+from itertools import islice
 from operator import is_
 from typing import NamedTuple, final
 
@@ -36,19 +36,18 @@ class Nsga2(Strategy):
     """Probability that a child takes every choice from either of two parents; else it has one parent."""
 
     _generations: "_Generations | None" = PrivateAttr(default=None)
-    _forms: dict[Architecture, str] = PrivateAttr(default_factory=dict)
 
     def ask(self, history: History, rng: np.random.Generator) -> Proposal | None:
         """Propose random architectures until there is a generation, then children of the latest; None when the whole space is known."""
         generations = self._replay(history)
-        running = {self._form(trial.architecture) for trial in history[len(generations.trials) :]}
+        running = {self.canonical(trial.architecture) for trial in history[len(generations.trials) :]}
         known = generations.known | running
         if generations.survivors:
             for _ in range(DRAWS):
                 child = self._child(generations.survivors, rng)
-                if self._form(child) not in known:
+                if self.canonical(child) not in known:
                     return Proposal(child)
-        drawn = self._unknown(known, rng)
+        drawn = self.unknown(known, rng)
         return None if drawn is None else Proposal(drawn)
 
     def _child(self, survivors: Sequence["_Ranked"], rng: np.random.Generator) -> Architecture:
@@ -73,31 +72,12 @@ class Nsga2(Strategy):
         """The generations of the finished trials; only those that were added since the last call are looked at."""
         generations = self._generations
         if generations is None or len(generations.trials) > len(history) or not all(map(is_, generations.trials, history)):
-            generations = self._generations = _Generations(self._form, self.population)
+            generations = self._generations = _Generations(self.canonical, self.population)
         for trial in islice(history, len(generations.trials), None):
             if trial.report is None:
                 break
             generations.add(trial)
         return generations
-
-    def _form(self, architecture: Architecture) -> str:
-        """The canonical form, worked out once for each architecture."""
-        form = self._forms.get(architecture)
-        if form is None:
-            form = self._forms[architecture] = self.canonical(architecture)
-        return form
-
-    def _unknown(self, known: Container[str], rng: np.random.Generator) -> Architecture | None:
-        """A random architecture that is not known, None when none is left (in large spaces: when hardly any can be)."""
-        for _ in range(DRAWS):
-            drawn = self.choices.sample(rng)
-            if self._form(drawn) not in known:
-                return drawn
-        if self.choices.size > ENUMERABLE:
-            return None
-        names = [choice.name for choice in self.choices]
-        every = (Architecture(dict(zip(names, options, strict=True))) for options in product(*(choice.options for choice in self.choices)))
-        return next((architecture for architecture in every if self._form(architecture) not in known), None)
 
 
 class _Ranked(NamedTuple):
@@ -146,7 +126,7 @@ def fronts(scores: Sequence[Score]) -> list[list[int]]:
     above = [0] * len(scores)
     for first, score in enumerate(scores):
         for second, other in enumerate(scores):
-            if _dominates(score, other):
+            if score.dominates(other):
                 below[first].append(second)
                 above[second] += 1
     found = [[index for index, number in enumerate(above) if number == 0]]
@@ -174,12 +154,3 @@ def crowding(scores: Sequence[Score]) -> list[float]:
                 distances[order[position]] += (values[position + 1] - values[position - 1]) / (values[-1] - values[0])
         distances[order[0]] = distances[order[-1]] = math.inf
     return distances
-
-
-def _dominates(first: Score, second: Score) -> bool:
-    """Nowhere worse and somewhere better; what breaks its constraints less dominates (section VI)."""
-    if first.feasibility != second.feasibility:
-        return first.feasibility > second.feasibility
-    if len(first.values) != len(second.values):  # one was never trained: nothing to compare
-        return False
-    return first.values != second.values and all(a >= b for a, b in zip(first.values, second.values, strict=True))

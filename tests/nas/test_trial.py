@@ -7,7 +7,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nas.architecture import Architecture
-from nas.objective import dominates
 from nas.trial import Proposal, Report, Score, Trial
 
 PROPOSAL = Proposal(Architecture({"a": "x"}))
@@ -40,20 +39,20 @@ def test_records_are_frozen(record: object, field: str) -> None:
 @given(scores, scores)
 def test_a_greater_score_keeps_the_constraints_better_and_never_is_dominated(first: Score, second: Score) -> None:
     if first.feasibility != second.feasibility:
-        assert (first > second) == (first.feasibility > second.feasibility) == dominates(first, second)
-    if dominates(first, second):
+        assert (first > second) == (first.feasibility > second.feasibility) == first.dominates(second)
+    if first.dominates(second):
         assert first > second
-        assert not dominates(second, first)
-    assert not dominates(first, first)
+        assert not second.dominates(first)
+    assert not first.dominates(first)
 
 
 @given(scores, scores, scores)
 def test_domination_is_transitive(first: Score, second: Score, third: Score) -> None:
-    assert not (dominates(first, second) and dominates(second, third)) or dominates(first, third)
+    assert not (first.dominates(second) and second.dominates(third)) or first.dominates(third)
 
 
 def test_an_untrained_candidate_is_below_every_feasible_one() -> None:
     assert Score(0.0, (-1e9,)) > Score(-1e-9, ())
-    assert dominates(Score(0.0, (-1e9,)), Score(-1e-9, ()))
-    assert not dominates(Score(-1.0, (3.0,)), Score(-1.0, ()))
-    assert not dominates(Score(-1.0, ()), Score(-1.0, (3.0,)))
+    assert Score(0.0, (-1e9,)).dominates(Score(-1e-9, ()))
+    assert not Score(-1.0, (3.0,)).dominates(Score(-1.0, ()))
+    assert not Score(-1.0, ()).dominates(Score(-1.0, (3.0,)))

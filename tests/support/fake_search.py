@@ -35,6 +35,15 @@ def number_of(architecture: Mapping[str, str]) -> int:
     return zlib.crc32(json.dumps({name: architecture[name] for name in sorted(architecture) if name != "idle"}).encode())
 
 
+def gradient_at(mixture: Mapping[str, Any]) -> dict[str, Any]:
+    """The gradient of a sum of squared distances of a mixture's weights to numbers that look random; 0 for options of weight 0."""
+    gradient = {}
+    for name, weights in mixture.items():
+        goals = [zlib.crc32(f"{name} {index}".encode()) % 97 / 97 for index in range(len(weights))]
+        gradient[name] = 2 * (weights - weights.new_tensor(goals)) * (weights != 0)
+    return gradient
+
+
 class Fake(Evaluator):
     """Metrics from arithmetic. With `width` slots, threads finish in an order that nobody can foresee."""
 
@@ -53,12 +62,17 @@ class Fake(Evaluator):
     def evaluated(self) -> list[int]:
         return self._evaluated
 
+    @property
+    def provides(self) -> frozenset[str]:
+        return frozenset({"gradient", "curvature", "steps"})
+
     def evaluate(self, trial: Trial) -> Report:
         self._evaluated.append(trial.number)
         number = number_of(trial.architecture)
         self._fail(number, 0, "evaluate")
         accuracy = float("nan") if self.trouble and number % 20 == 1 else number % 1009 / 1009
-        return Report({"accuracy": accuracy, "parameters": number % 1000}, seconds=random.random())
+        gradient = None if trial.proposal.mixture is None else gradient_at(trial.proposal.mixture)
+        return Report({"accuracy": accuracy, "parameters": number % 1000}, seconds=random.random(), gradient=gradient)
 
     def inspect(self, proposal: Proposal) -> Mapping[str, float]:
         number = number_of(proposal.architecture)
@@ -68,7 +82,7 @@ class Fake(Evaluator):
     def identity(self, proposal: Proposal) -> str | None:
         number = number_of(proposal.architecture)
         self._fail(number, 3, "identity")
-        return str(number) if self.reuse else None
+        return str(number) if self.reuse and proposal.mixture is None else None
 
     def submit(self, trial: Trial) -> "Future[Report]":
         if self.width == 1:
@@ -154,7 +168,11 @@ def strategy_of(name: str) -> Strategy:
     """A new strategy, bound to CHOICES; the population is small so that short searches reach every phase."""
     if name == "pupil":
         return Pupil().bind(CHOICES)
-    made: Strategy = load("strategies", name)(**({"population": 6, "tournament": 3} if name == "evolution" else {}))
+    small: dict[str, dict[str, Any]] = {
+        "evolution": {"population": 6, "tournament": 3},
+        "gp": {"startup": 35},  # a model costs a tenth of a second
+    }
+    made: Strategy = load("strategies", name)(**small.get(name, {}))
     return made.bind(CHOICES)
 
 

@@ -8,6 +8,7 @@ import pytest
 import torch
 from small_images import random_images, task_of
 from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from nas.architecture import Architecture
 from nas.spaces.base import Picker, SearchSpace
@@ -62,6 +63,8 @@ def test_a_single_path_is_the_stand_alone_network(space: SearchSpace, training: 
     task, rng = task_of(), np.random.default_rng(0)
     torch.manual_seed(0)
     supernet = space.supernet(task)
+    for norm in [module for module in supernet.modules() if isinstance(module, nn.BatchNorm2d)]:
+        nn.init.uniform_(norm.bias)  # after training a normalisation of zeros is not zero
     for _ in range(20):
         architecture = space.choices(task).sample(rng)
         alone = space.build(architecture, task)
@@ -73,26 +76,124 @@ def test_a_single_path_is_the_stand_alone_network(space: SearchSpace, training: 
         torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-6)
 
 
+def test_an_options_own_statistics_serve_its_path() -> None:
+    """Standard tools reset, average and read the running statistics of one path, as they do for the network built alone."""
+    task, rng = task_of(), np.random.default_rng(3)
+    supernet, architecture = CELL.supernet(task), CELL.choices(task).sample(rng)
+    alone = CELL.build(architecture, task)
+    weights = single_path(supernet, architecture)
+    alone.load_state_dict({name: weights[name] for name in alone.state_dict()})
+    supernet.set_architecture(architecture)
+    for network in (supernet, alone):
+        for norm in [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]:
+            norm.reset_running_stats()
+            norm.momentum = None
+        network.train()
+        for seed in range(3):
+            network(task.prepare()(random_images(4, seed=seed)))
+    found = single_path(supernet, architecture)
+    assert any("running" in name for name in alone.state_dict())
+    for name, expected in alone.state_dict().items():
+        torch.testing.assert_close(found[name], expected)
+    torch.testing.assert_close(supernet.eval()(images()), alone.eval()(images()))
+
+
 def test_a_mixture_is_the_weighted_sum() -> None:
     options = {"double": lambda: nn.Conv2d(1, 1, 3, padding=1), "skip": nn.Identity, "tanh": nn.Tanh}
     mixed, features = Mixed("place", options), torch.randn(2, 1, 5, 5)
     weights = torch.tensor([0.5, -2.0, 0.25])
-    mixed.running = weights, (0, 1, 2)
+    mixed.running = tuple(weights), (0, 1, 2)
     expected = sum(weight * option(features) for weight, option in zip(weights, mixed.options, strict=True))
     torch.testing.assert_close(mixed(features), expected)
 
 
 def test_an_option_of_weight_zero_is_not_run() -> None:
-    supernet, calls = CELL.supernet(task_of()), dict[str, int]()
+    task = task_of()
+    supernet, architecture = CELL.supernet(task), CELL.choices(task).sample(np.random.default_rng(2))
+    one_hot = {
+        choice.name: torch.tensor([float(option == architecture[choice.name]) for option in choice.options]) for choice in supernet.choices
+    }
+    operations = []
+    for run in (lambda: supernet.set_mixture(one_hot), lambda: supernet.set_architecture(architecture)):
+        run()
+        with FlopCounterMode(display=False) as counter:
+            supernet(images())
+        operations.append(counter.get_total_flops())
+    with FlopCounterMode(display=False) as counter:
+        CELL.build(architecture, task)(images())
+    assert operations == [counter.get_total_flops()] * 2
     mixture = uniform(supernet)
     mixture["edge_0_3"] = torch.tensor([0.0, 0.0, 0.4, 0.0, 0.6])
-    for place in supernet.modules():
-        if isinstance(place, Mixed) and place.name == "edge_0_3":
-            for index, option in enumerate(place.options):
-                option.register_forward_hook(lambda *_, key=str(index): calls.__setitem__(key, calls.get(key, 0) + 1))
     supernet.set_mixture(mixture)
-    supernet(images())
-    assert calls == {"2": 2, "4": 2}, "two cells, two live options"
+    supernet(images()).sum().backward()
+    edge = [place for place in supernet.modules() if isinstance(place, Mixed) and place.name == "edge_0_3"]
+    assert len(edge) == 2, "two cells"
+    for place in edge:
+        used = [any(weight.grad is not None for weight in option.parameters()) for option in place.options]
+        assert used == [False, False, True, False, False], "the convolution of 3 x 3 is not run, the rest has no weights"
+
+
+def test_edges_that_lead_nowhere_are_not_run() -> None:
+    supernet = CELL.supernet(task_of())
+    mixture = uniform(supernet) | {name: torch.eye(5)[0] for name in ("edge_0_1", "edge_2_3")}
+    supernet.set_mixture({name: weights.requires_grad_() for name, weights in mixture.items()})
+    supernet(images()).sum().backward()
+    live = {place.name for place in supernet.modules() if isinstance(place, Mixed) and place.options[2][1].weight.grad is not None}
+    assert live == {"edge_0_3"}, "node 1 holds nothing, node 2 is not read"
+    assert all(weights.grad is not None for weights in mixture.values()), "a weight that changes nothing has a gradient of 0"
+    assert not mixture["edge_1_3"].grad.any()
+    assert mixture["edge_0_3"].grad.any()
+
+
+def test_a_mixture_that_reaches_nothing_has_gradients_of_zero() -> None:
+    supernet = CELL.supernet(task_of())
+    mixture = {choice.name: torch.eye(5)[0].requires_grad_() for choice in supernet.choices}
+    supernet.set_mixture(mixture)
+    assert not any(gradient.any() for gradient in torch.autograd.grad(supernet(images()).sum(), list(mixture.values())))
+
+
+def test_a_step_reads_nothing_back_from_the_device() -> None:
+    """Tensors of the meta device have no values: whoever reads one raises."""
+    with torch.device("meta"):
+        supernet = CELL.supernet(task_of()).train()
+        mixture = {choice.name: torch.empty(5, requires_grad=True) for choice in supernet.choices}
+        supernet.set_mixture(mixture, live={choice.name: range(5) for choice in supernet.choices})
+        loss = supernet(torch.empty(4, 1, 8, 8)).sum()
+        assert len(torch.autograd.grad(loss, [*mixture.values(), *supernet.parameters()])) > len(mixture)
+    supernet.set_mixture(uniform(supernet))
+    assert supernet(torch.empty(4, 1, 8, 8, device="meta")).device.type == "meta", "a mixture on the CPU moves"
+
+
+def test_the_live_options_may_be_given() -> None:
+    supernet = CELL.supernet(task_of()).train()
+    mixture = uniform(supernet)
+    supernet.set_mixture({name: weights * torch.tensor([0.0, 1, 0, 1, 0]) for name, weights in mixture.items()})
+    expected = supernet(images())
+    supernet.set_mixture(mixture, live=dict.fromkeys(mixture, (1, 3)))
+    torch.testing.assert_close(supernet(images()), expected)
+    with pytest.raises(ValueError, match="all weights of choice 'edge_0_1' are 0"):
+        supernet.set_mixture(mixture, live=dict.fromkeys(mixture, ()))
+
+
+def test_one_option_alone_is_weighted_too() -> None:
+    supernet = CELL.supernet(task_of())
+    mixture = {choice.name: torch.eye(5)[0] for choice in supernet.choices} | {"edge_0_3": torch.tensor([0.0, 0.5, 0.0, 0.0, 0.0])}
+    supernet.set_mixture(mixture)
+    features = torch.randn(2, 4, 8, 8)
+    torch.testing.assert_close(supernet.network[2](features), 0.5 * features)
+
+
+def test_a_mixture_serves_several_passes_and_copies() -> None:
+    supernet = CELL.supernet(task_of()).train()
+    mixture = {name: weights.requires_grad_() for name, weights in uniform(supernet).items()}
+    supernet.set_mixture(mixture)
+    first, second = (torch.autograd.grad(supernet(images()).square().sum(), list(mixture.values())) for _ in range(2))
+    for one, other in zip(first, second, strict=True):
+        assert torch.equal(one, other)
+    copied = copy.deepcopy(supernet)
+    copied(images()).sum().backward()
+    assert all(weights.grad is None for weights in mixture.values())
+    torch.testing.assert_close(copied(images()), supernet(images()))
 
 
 def test_gradients_reach_the_mixture_and_all_live_options() -> None:

@@ -9,7 +9,7 @@ from fake_search import CHOICES, Fake, run_search
 from nas.architecture import Architecture, Choice, Choices
 from nas.evaluators.base import Evaluator
 from nas.journal import MemoryJournal
-from nas.objective import Objective, dominates
+from nas.objective import Objective
 from nas.search import search
 from nas.strategies.base import Strategy
 from nas.strategies.nsga2 import Nsga2, crowding, fronts, select
@@ -49,7 +49,7 @@ def test_a_front_is_what_only_earlier_fronts_dominate() -> None:
         scores = random_scores(rng, count)
         left = list(range(count))
         for front in fronts(scores):
-            assert front == [index for index in left if not any(dominates(scores[other], scores[index]) for other in left)]
+            assert front == [index for index in left if not any(scores[other].dominates(scores[index]) for other in left)]
             left = [index for index in left if index not in front]
         assert left == []
 

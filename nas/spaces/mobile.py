@@ -1,0 +1,188 @@
+"""A chain of stages of inverted residual blocks (MBConv): the family of small networks for phones and small CPUs.
+
+Sandler, Howard, Zhu, Zhmoginov and Chen 2018, MobileNetV2, section 3.3, table 1; what is searched per block follows Tan et al. 2019,
+MnasNet, and Cai, Gan, Wang, Zhang and Han 2020, Once-for-all: kernel, expansion, squeeze-excite and depth.
+"""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Annotated, Literal, Self, TypeVar, final
+
+from annotated_types import MinLen
+from pydantic import AfterValidator, Field, PositiveInt, model_validator
+from torch import Tensor, nn
+
+from nas.spaces.base import Options, Picker, SearchSpace, image_channels
+from nas.tasks.base import Task
+
+Number = TypeVar("Number", int, float)
+
+SKIP = "skip"
+ACTIVATIONS: Mapping[str, Callable[[], nn.Module]] = {"relu6": nn.ReLU6, "silu": nn.SiLU, "hardswish": nn.Hardswish}
+
+
+def _each_once(numbers: tuple[Number, ...]) -> tuple[Number, ...]:
+    if len(set(numbers)) != len(numbers):
+        raise ValueError(f"{list(numbers)} holds a number twice: give each once")
+    return numbers
+
+
+Kernel = Literal[1, 3, 5, 7, 9, 11]
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
+@final
+class Mobile(SearchSpace):
+    """Stages of MBConv blocks; expansion, kernel and squeeze-excite per block, and how many blocks a stage has.
+
+    A block of another expansion is another block; kernels and squeeze-excite are options inside it, around which a supernet shares it.
+    """
+
+    widths: Annotated[tuple[PositiveInt, ...], MinLen(1)] = (8, 16, 24)
+    """Channels of each stage."""
+    strides: Annotated[tuple[Literal[1, 2], ...], MinLen(1)] = (1, 2, 2)
+    """Stride of each stage's first block: 2 halves height and width."""
+    depth: int = Field(2, ge=1)
+    """Blocks per stage at most; all but the first may be skipped."""
+    kernels: Annotated[tuple[Kernel, ...], MinLen(1), AfterValidator(_each_once)] = (3, 5)
+    """Sizes of the depthwise convolution to choose from."""
+    expansions: Annotated[tuple[PositiveInt, ...], MinLen(1), AfterValidator(_each_once)] = (3, 6)
+    """Inner widths of a block to choose from, as multiples of its input's channels; 1 leaves the expanding convolution out."""
+    squeeze_excite: Annotated[tuple[Share, ...], MinLen(1), AfterValidator(_each_once)] = (0.0, 0.25)
+    """Sizes of the squeeze-excite layer to choose from, as shares of a block's inner width; 0 is a block without."""
+    stem: PositiveInt = 8
+    """Channels of the first convolution."""
+    stem_stride: Literal[1, 2] = 1
+    """Stride of the first convolution; 2 for images of 100 x 100 and more."""
+    last: PositiveInt = 64
+    """Channels of the 1 x 1 convolution before the head."""
+    activation: Literal["relu6", "silu", "hardswish"] = "relu6"
+    """The nonlinearity of all layers."""
+
+    @model_validator(mode="after")
+    def _a_stride_per_stage(self) -> Self:
+        if len(self.strides) != len(self.widths):
+            raise ValueError(f"strides has {len(self.strides)} entries and widths {len(self.widths)}: give one of each per stage")
+        return self
+
+    def define(self, pick: Picker, task: Task) -> nn.Module:
+        """Stem, stages of blocks, a 1 x 1 convolution, and the task's head. Wants images (channels, height, width)."""
+        inputs = image_channels(task, "mobile")
+        _refuse_small(task.input_shape, (self.stem_stride, *self.strides))
+        layers = self._convolution(inputs, self.stem, 3, self.stem_stride)
+        inputs = self.stem
+        for stage, (width, stride) in enumerate(zip(self.widths, self.strides, strict=True)):
+            for block in range(self.depth):
+                make = partial(self._block, pick, block_name(stage, block), (inputs, width), 1 if block else stride)
+                options: dict[str, Callable[[], nn.Module]] = {SKIP: nn.Identity} if block else {}
+                options |= {f"e{expansion}": partial(make, expansion) for expansion in self.expansions}
+                layers.append(pick(block_name(stage, block), options))
+                inputs = width
+        return nn.Sequential(*layers, *self._convolution(inputs, self.last, 1, 1), task.head(self.last))
+
+    def canonical(self, architecture: Mapping[str, str], task: Task) -> str:
+        """Return each stage's blocks in order, without the skipped ones: all but a stage's first have one shape, so a gap is no place.
+
+        Raises KeyError or ValueError for a missing or unknown answer.
+        """
+        expansions = tuple(f"e{expansion}" for expansion in self.expansions)
+        stages = []
+        for stage in range(len(self.widths)):
+            blocks = []
+            for block in range(self.depth):
+                name = block_name(stage, block)
+                expansion = _answer(architecture, name, (SKIP, *expansions) if block else expansions)
+                if expansion != SKIP:
+                    kernel = _answer(architecture, f"{name}.kernel", tuple(f"k{kernel}" for kernel in self.kernels))
+                    share = _answer(architecture, f"{name}.squeeze_excite", tuple(_share_name(share) for share in self.squeeze_excite))
+                    blocks.append([expansion, kernel, share])
+            stages.append(blocks)
+        return json.dumps(stages, separators=(",", ":"))
+
+    def _block(self, pick: Picker, name: str, channels: tuple[int, int], stride: int, expansion: int) -> nn.Module:
+        inputs, outputs = channels
+        inner = inputs * expansion
+        kernels: Options = {f"k{kernel}": partial(_depthwise, inner, kernel, stride) for kernel in self.kernels}
+        shares: Options = {_share_name(share): partial(_squeeze_excite, inner, share) for share in self.squeeze_excite}
+        layers = [
+            *(self._convolution(inputs, inner, 1, 1) if expansion > 1 else []),
+            pick(f"{name}.kernel", kernels),
+            self._activate(),
+            pick(f"{name}.squeeze_excite", shares),
+            nn.Conv2d(inner, outputs, 1, bias=False),
+            nn.BatchNorm2d(outputs),
+        ]
+        return Residual(layers) if stride == 1 and inputs == outputs else nn.Sequential(*layers)
+
+    def _convolution(self, inputs: int, outputs: int, kernel: int, stride: int) -> list[nn.Module]:
+        convolution = nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, bias=False)
+        return [convolution, nn.BatchNorm2d(outputs), self._activate()]
+
+    def _activate(self) -> nn.Module:
+        return ACTIVATIONS[self.activation]()
+
+
+def block_name(stage: int, block: int) -> str:
+    """Return the name of the decision on a block."""
+    return f"stage_{stage}.block_{block}"
+
+
+def _answer(architecture: Mapping[str, str], name: str, options: Sequence[str]) -> str:
+    if name not in architecture:
+        raise KeyError(f"the architecture does not answer {name}: pick one of {', '.join(options)}")
+    if architecture[name] not in options:
+        raise ValueError(f"{name} is {architecture[name]!r}: pick one of {', '.join(options)}")
+    return architecture[name]
+
+
+def _share_name(share: float) -> str:
+    return f"se{share:g}" if share else "none"
+
+
+def _depthwise(channels: int, kernel: int, stride: int) -> nn.Module:
+    convolution = nn.Conv2d(channels, channels, kernel, stride, kernel // 2, groups=channels, bias=False)
+    return nn.Sequential(convolution, nn.BatchNorm2d(channels))
+
+
+def _squeeze_excite(channels: int, share: float) -> nn.Module:
+    return SqueezeExcite(channels, max(1, round(channels * share))) if share else nn.Identity()
+
+
+def _refuse_small(shape: Sequence[int], strides: Sequence[int]) -> None:
+    # An image of one pixel is let through: it has no height and width to lose.
+    halvings, side = sum(stride == 2 for stride in strides), max(shape[1:])
+    if 1 < side <= 2 ** (halvings - 1):
+        raise ValueError(
+            f"space 'mobile' halves height and width {halvings} times, but images of {shape[1]} x {shape[2]} are one pixel before the "
+            f"last time: give at most {(side - 1).bit_length()} of stem_stride and strides a 2, or prepare larger images"
+        )
+
+
+@final
+class Residual(nn.Module):
+    """Layers whose output is added to their input."""
+
+    def __init__(self, layers: Sequence[nn.Module]) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(*layers)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Features of any shape that the layers keep."""
+        outputs: Tensor = features + self.layers(features)
+        return outputs
+
+
+@final
+class SqueezeExcite(nn.Module):
+    """Channels weighed by what all pixels say together (Hu, Shen and Sun 2018, Squeeze-and-excitation networks, section 3)."""
+
+    def __init__(self, channels: int, squeezed: int) -> None:
+        super().__init__()
+        squeeze, excite = nn.Conv2d(channels, squeezed, 1), nn.Conv2d(squeezed, channels, 1)
+        self.weigh = nn.Sequential(nn.AdaptiveAvgPool2d(1), squeeze, nn.ReLU(), excite, nn.Sigmoid())
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Features (batch, channels, height, width) to features of the same shape."""
+        outputs: Tensor = features * self.weigh(features)
+        return outputs

@@ -1,0 +1,219 @@
+"""A model of the results so far chooses what to evaluate next: the greatest expected improvement near the best and elsewhere.
+
+White, Neiswanger and Savani 2021, BANANAS: Bayesian optimization with neural architectures for neural architecture search: the loop,
+and candidates one edit from the best. Kadlecová et al. 2024, Surprisingly strong performance prediction with neural graph features.
+Rasmussen and Williams 2006, Gaussian processes for machine learning, algorithm 2.1. Jones, Schonlau and Welch 1998, equation 15.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence, Set
+from dataclasses import dataclass
+from itertools import chain, product
+from math import inf
+from typing import final
+
+import numpy as np
+from pydantic import Field, PrivateAttr
+
+from nas.architecture import Architecture
+from nas.strategies.base import Strategy
+from nas.strategies.gaussian import (
+    Codes,
+    Floats,
+    Kernel,
+    Points,
+    evidence,
+    expected_improvement,
+    kernels,
+    normal_scores,
+    positions,
+    posterior,
+)
+from nas.trial import History, Proposal, Trial
+
+DRAWS = 100
+"""Random architectures that may all be known before the space is taken to be used up."""
+ENUMERABLE = 65536
+"""Spaces up to this size are gone through one by one before that is said."""
+MEMORY = 400
+"""Finished trials that a model is made from at most, since its time grows with their third power."""
+
+
+@final
+class Predictor(Strategy):
+    """Bayesian optimization with an ensemble of Gaussian processes on options and, where there are any, features.
+
+    With several objectives only the first is modelled. Results enter as normal scores of their ranks, so that neither their scale
+    nor a few collapsed networks matter. Trials that failed or broke a constraint teach where candidates are feasible; while none is
+    feasible, breaking less is the aim. Running trials lower the uncertainty around them, so that proposals made side by side differ.
+    Architectures that are known to build one function are proposed once.
+    """
+
+    initial: int = Field(10, ge=2)
+    """How many random architectures come before the first model."""
+    parents: int = Field(5, ge=1)
+    """How many of the best trials have their one-edit neighbours looked at."""
+    neighbours: int = Field(200, ge=1)
+    """How many of those neighbours are looked at, at most; drawn at random when there are more."""
+    strangers: int = Field(100, ge=1)
+    """How many random architectures are looked at besides."""
+    members: int = Field(3, ge=1)
+    """How many Gaussian processes vote: those that explain the results best, each by how well it does."""
+
+    _forms: dict[bytes, str] = PrivateAttr(default_factory=dict)
+    _features_of: dict[bytes, Floats] = PrivateAttr(default_factory=dict)
+    _ensemble: tuple[bytes, list[tuple[Kernel, float]]] = PrivateAttr(default=(b"", []))
+
+    def ask(self, history: History, rng: np.random.Generator) -> Proposal | None:
+        """Propose random architectures first, then the candidate with the greatest expected improvement.
+
+        None when the whole space is known. What is kept between calls only saves time: the history and the space determine it.
+        """
+        codes = self._codes(trial.architecture for trial in history)
+        taken = self._taken(codes)
+        lesson = _Lesson.of(history) if len(history) >= self.initial else None
+        if lesson is not None:
+            candidates = self._candidates(history, codes, rng)
+            utility = self._utility(history, lesson, codes, candidates)
+            for index in np.argsort(-utility, kind="stable"):  # from the best on, since telling a form may cost building a network
+                if taken.isdisjoint(self._taken(candidates[index : index + 1])):
+                    return Proposal(self._architecture(candidates[index]))
+        return self._fresh(taken, rng)
+
+    def _candidates(self, history: History, codes: Codes, rng: np.random.Generator) -> Codes:
+        """Neighbours of the best and random architectures, each once, without those whose options are in the history."""
+        scored = sorted(((trial.score, -trial.number) for trial in history if trial.score is not None), reverse=True)
+        best = [history[-number].architecture for _, number in scored[: self.parents]]
+        near = self._codes(neighbour for architecture in best for neighbour in self.choices.neighbours(architecture))
+        if len(near) > self.neighbours:
+            near = near[rng.choice(len(near), size=self.neighbours, replace=False)]
+        known = {code.tobytes() for code in codes}
+        different = {key: code for code in (*near, *self._random(self.strangers, rng)) if (key := code.tobytes()) not in known}
+        return self._stack(different.values())
+
+    def _utility(self, history: History, lesson: "_Lesson", codes: Codes, candidates: Codes) -> Floats:
+        """Expected improvement of every candidate, times the probability that it is feasible, shape (candidates,)."""
+        reference = self._known(codes[lesson.finished + lesson.running])
+        points, offered = (self._points(rows, reference) for rows in (codes[lesson.taught + lesson.running], candidates))
+        targets = normal_scores(lesson.values)
+        fitting = {row for row, fits in zip(lesson.finished, lesson.feasible, strict=True) if fits}
+        best = max(target for target, row in zip(targets, lesson.taught, strict=True) if row in fitting)
+        early = _Lesson.of(history[: _last_fit(min(len(lesson.finished), MEMORY))])
+        members = self._members(early or lesson, codes)
+        apart, across = points.to(points), points.to(offered)
+        utility = np.zeros(len(candidates))
+        for kernel, weight in members:
+            mean, deviation = posterior(kernel.of(apart), kernel.of(across), targets, kernel.noise)
+            utility += weight * expected_improvement(mean, deviation, best)
+        if all(lesson.feasible):
+            return utility
+        told, kernel = self._points(codes[lesson.finished], reference), members[0][0]
+        labels = np.array(lesson.feasible, dtype=np.float64)
+        likely, _ = posterior(kernel.of(told.to(told)), kernel.of(told.to(offered)), labels, kernel.noise)
+        return utility * np.clip(likely, 0.001, 1.0)
+
+    def _members(self, lesson: "_Lesson", codes: Codes) -> list[tuple[Kernel, float]]:
+        """The kernels with the greatest evidence and their weights; kept until the lesson changes, since weighing all takes long."""
+        codes, targets = codes[lesson.taught], normal_scores(lesson.values)
+        features = self._known(codes)
+        key = codes.tobytes() + targets.tobytes() + features.tobytes()
+        if self._ensemble[0] != key:
+            points = Points(codes, positions(features, features))
+            apart = points.to(points)
+            found = sorted(((evidence(kernel, apart, targets), kernel) for kernel in kernels(features.shape[1] > 0)), reverse=True)
+            weights = np.exp([value - found[0][0] for value, _ in found[: self.members]])
+            chosen = [(kernel, float(weight)) for (_, kernel), weight in zip(found, weights / weights.sum(), strict=False)]
+            self._ensemble = key, chosen
+        return self._ensemble[1]
+
+    def _points(self, codes: Codes, reference: Floats) -> Points:
+        return Points(codes, positions(reference, self._known(codes)))
+
+    def _known(self, codes: Codes) -> Floats:
+        """The features, shape (architectures, features); what is not finite counts as the least."""
+        known, keys = self._features_of, [code.tobytes() for code in codes]
+        for key, code in zip(keys, codes, strict=True):
+            if key not in known:
+                known[key] = np.nan_to_num(self.features(self._architecture(code)), nan=-inf, neginf=-inf)
+        return np.array([known[key] for key in keys], dtype=np.float64).reshape(len(codes), -1)
+
+    def _taken(self, codes: Codes) -> set[str]:
+        """The canonical forms, each worked out once."""
+        known, keys = self._forms, [code.tobytes() for code in codes]
+        for key, code in zip(keys, codes, strict=True):
+            if key not in known:
+                known[key] = self.canonical(self._architecture(code))
+        return {known[key] for key in keys}
+
+    def _codes(self, architectures: Iterable[Architecture]) -> Codes:
+        numbers = [(choice.name, {option: number for number, option in enumerate(choice.options)}) for choice in self.choices]
+        return self._stack([number[architecture[name]] for name, number in numbers] for architecture in architectures)
+
+    def _stack(self, rows: Iterable[Sequence[int] | Codes]) -> Codes:
+        return np.array(list(rows), dtype=np.int16).reshape(-1, len(self.choices))
+
+    def _architecture(self, code: Sequence[int] | Codes) -> Architecture:
+        return Architecture({choice.name: choice.options[number] for choice, number in zip(self.choices, code, strict=True)})
+
+    def _fresh(self, taken: Set[str], rng: np.random.Generator) -> Proposal | None:
+        """A random architecture that is not known; None when there seems to be none."""
+        for code in chain(self._random(DRAWS, rng), self._every()):
+            if taken.isdisjoint(self._taken(code[None])):
+                return Proposal(self._architecture(code))
+        return None
+
+    def _random(self, count: int, rng: np.random.Generator) -> Codes:
+        return rng.integers(0, [len(choice.options) for choice in self.choices], size=(count, len(self.choices)), dtype=np.int16)
+
+    def _every(self) -> Iterator[Codes]:
+        if self.choices.size <= ENUMERABLE:
+            yield from (self._stack([numbers])[0] for numbers in product(*(range(len(choice.options)) for choice in self.choices)))
+
+
+@dataclass(frozen=True)
+class _Lesson:
+    """What the history teaches: `values` of the trials `taught`, and which of the finished ones are `feasible`; trials by number.
+
+    While no trial keeps to the constraints, the values say how little each breaks them, and those that did not fail are feasible.
+    """
+
+    finished: list[int]
+    feasible: list[bool]
+    taught: list[int]
+    values: list[float]
+    running: list[int]
+
+    @classmethod
+    def of(cls, history: History) -> "_Lesson | None":
+        """Read the history; None where all that is known is equal."""
+        finished = _remembered([trial for trial in history if trial.report is not None])
+        feasible = [trial.status == "done" for trial in finished]
+        if any(feasible):
+            trained = [(trial, trial.score.values[0]) for trial in finished if trial.score and trial.score.values]
+        else:
+            feasible = [trial.score is not None for trial in finished]
+            trained = [(trial, trial.score.feasibility) for trial in finished if trial.score]
+        if len({value for _, value in trained}) < 2:
+            return None
+        taught, values = [trial.number for trial, _ in trained], [value for _, value in trained]
+        running = [trial.number for trial in history if trial.report is None]
+        return cls([trial.number for trial in finished], feasible, taught, values, running)
+
+
+def _remembered(finished: list[Trial]) -> list[Trial]:
+    """The best and the latest, half and half, where there are more than a model is made from."""
+    if len(finished) <= MEMORY:
+        return finished
+    scored = sorted(((trial.score, -trial.number) for trial in finished if trial.score is not None), reverse=True)
+    kept = {-number for _, number in scored[: MEMORY // 2]} | {trial.number for trial in finished[-(MEMORY // 2) :]}
+    return [trial for trial in finished if trial.number in kept]
+
+
+def _last_fit(count: int) -> int:
+    """The greatest of 2, 3, 4, … 10, 12, 14, 16, 19, … up to `count`: each a fifth more than the one before.
+
+    Kernels are chosen from that many trials, so that the choice is a function of the history and yet seldom made anew.
+    """
+    size = 2
+    while (larger := size + max(1, size // 5)) <= count:
+        size = larger
+    return size

@@ -1,0 +1,137 @@
+"""What gradient methods share: Adam as PyTorch has it, architectures by likelihood, and curves that stay short."""
+
+from itertools import pairwise
+
+import numpy as np
+import pytest
+import torch
+from fake_search import CHOICES, Fake, gradient_at, run_search
+
+from nas.architecture import Choice, Choices
+from nas.journal import MemoryJournal
+from nas.objective import Objective
+from nas.strategies.darts import Darts
+from nas.strategies.drnas import Drnas
+from nas.strategies.gdas import Gdas
+from nas.strategies.logits import Logits, from_mixture, parts, softmax, through_softmax, to_mixture
+from nas.trial import Proposal, Report, Score, Trial
+
+SMALL = Choices([Choice("a", ("x", "skip")), Choice("b", ("x", "y", "z"))])
+METHODS = [Darts(warmup=0, guard="none"), Gdas(anneal=50), Drnas()]
+
+
+def fresh(method: Logits) -> Logits:
+    return type(method)(**method.model_dump())
+
+
+def vector(count: int, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).standard_normal(count)
+
+
+def test_the_chain_rule_of_the_softmax_is_autograds() -> None:
+    logits = torch.from_numpy(vector(5)).requires_grad_()
+    gradient = torch.from_numpy(vector(5, 1))
+    weights = torch.cat([part.softmax(0) for part in logits.split([2, 3])])
+    (expected,) = torch.autograd.grad(weights @ gradient, logits)
+    found = through_softmax(SMALL, softmax(SMALL, logits.detach().numpy()), gradient.numpy())
+    np.testing.assert_allclose(found, expected, atol=1e-12)
+
+
+def test_mixtures_are_float32_and_come_back_as_they_are() -> None:
+    mixture = to_mixture(SMALL, softmax(SMALL, vector(5)))
+    assert {name: (weights.dtype, weights.shape) for name, weights in mixture.items()} == {
+        "a": (torch.float32, (2,)),
+        "b": (torch.float32, (3,)),
+    }
+    again = to_mixture(SMALL, from_mixture(SMALL, mixture))
+    assert all(torch.equal(again[name], mixture[name]) for name in mixture)
+
+
+def test_learning_is_adam(monkeypatch: pytest.MonkeyPatch) -> None:
+    strategy = Darts(warmup=0, guard="none", learning_rate=0.1, weight_decay=0.01).bind(SMALL)
+    strategy.ask([], np.random.default_rng(0))
+    theirs = torch.from_numpy(strategy.logits.copy()).requires_grad_()
+    optimizer = torch.optim.Adam([theirs], lr=0.1, betas=(0.5, 0.999), weight_decay=0.01)
+    for seed in range(6):
+        slope = vector(5, seed)
+        monkeypatch.setattr(Darts, "chain", lambda self, trial, gradient, slope=slope: slope)
+        theirs.grad = torch.from_numpy(slope)
+        optimizer.step()
+        mixture = to_mixture(SMALL, strategy.expected)
+        report = Report({"accuracy": 1.0}, gradient=gradient_at(mixture))
+        strategy.tell(Trial(seed, Proposal(strategy.likeliest(set()), mixture=mixture), report, Score(0.0, (1.0,))))  # type: ignore[arg-type]
+    np.testing.assert_allclose(strategy.logits, theirs.detach().numpy(), rtol=1e-9)
+
+
+@pytest.mark.parametrize("method", METHODS, ids=lambda method: type(method).__name__)
+def test_the_logits_find_the_options_that_lower_the_loss(method: Logits) -> None:
+    """The fake's loss is the squared distance to goals: a weight as large as can be for the greatest goal is best."""
+    strategy = fresh(method).model_copy(update={"learning_rate": 0.05})
+    strategy.bind(CHOICES)
+    run_search(strategy, Fake(), MemoryJournal(), 400)
+    zero = {choice.name: torch.zeros(len(choice.options)) for choice in CHOICES}
+    goals = gradient_at({name: weights + 1e-9 for name, weights in zero.items()})
+    best = [int((-goals[choice.name]).argmax()) for choice in CHOICES]
+    heaviest = [int(part.argmax()) for part in parts(CHOICES, strategy.expected)]
+    assert sum(one == other for one, other in zip(best, heaviest, strict=True)) >= 4, (best, strategy.expected.round(2))
+    first = strategy.conclude([], 3, np.random.default_rng(0))[0]
+    assert [choice.options.index(first[choice.name]) for choice in CHOICES] == heaviest
+
+
+def test_the_likeliest_come_first_and_each_once() -> None:
+    strategy = Darts().bind(CHOICES)
+    weights = softmax(CHOICES, 2 * vector(22))
+    all_of_them = list(strategy.likely(weights))
+    assert len(set(all_of_them)) == len(all_of_them) == CHOICES.size
+    chances = [
+        np.prod([part[choice.options.index(one[choice.name])] for choice, part in zip(CHOICES, parts(CHOICES, weights), strict=True)])
+        for one in all_of_them
+    ]
+    assert all(first >= second * (1 - 1e-9) for first, second in pairwise(chances))
+
+
+def test_the_conclusion_names_different_functions_that_break_no_constraint() -> None:
+    strategy = Darts().bind(SMALL, canonical=lambda architecture: architecture["b"])
+    strategy.ask([], np.random.default_rng(0))
+    named = strategy.conclude([], 10, np.random.default_rng(0))
+    assert len({architecture["b"] for architecture in named}) == len(named) == 3
+    worst = [Trial(0, Proposal(named[0]), Report(error="too large"), Score(-1.0, ()))]
+    others = strategy.conclude(worst, 10, np.random.default_rng(0))
+    assert named[0] not in others
+    assert len(others) == 3
+    assert len(strategy.conclude([], 2, np.random.default_rng(0))) == 2
+    unasked = Darts().bind(SMALL)
+    assert unasked.conclude([], 1, np.random.default_rng(0)) == unasked.conclude([], 1, np.random.default_rng(9))
+
+
+@pytest.mark.parametrize("method", METHODS, ids=lambda method: type(method).__name__)
+def test_constraints_hold_for_what_is_proposed(method: Logits) -> None:
+    found = run_search(fresh(method).bind(CHOICES), Fake(), MemoryJournal(), 30, objective=Objective(constraints={"parameters": "<= 300"}))
+    assert sum(not trial.rejected for trial in found) == 30
+    rejected = [trial.architecture for trial in found if trial.rejected]
+    assert len(set(rejected)) == len(rejected) > 0, "what was rejected is not proposed again"
+
+
+@pytest.mark.parametrize("method", METHODS[:2], ids=lambda method: type(method).__name__)
+def test_curves_are_short_and_of_one_length(method: Logits) -> None:
+    strategy = fresh(method).bind(CHOICES)
+    run_search(strategy, Fake(), MemoryJournal(), 450)
+    curves = strategy.telemetry()
+    assert {len(curve) for curve in curves.values()} == {len(curves["trial"])}
+    assert 100 <= len(curves["trial"]) <= 201
+    assert curves["trial"][:3] == [0.0, 4.0, 8.0]
+    assert {"entropy", "skip_share", "skip_weight", "logit.a.none", "logit.idle.y"} <= set(curves)
+    assert curves["entropy"][0] > 0.99
+    assert curves["entropy"][-1] < curves["entropy"][0]
+    assert all(0 <= value <= 1 for name in ("entropy", "skip_share", "skip_weight") for value in curves[name])
+    assert fresh(method).bind(CHOICES).telemetry()["trial"] == []
+
+
+def test_a_failed_trial_teaches_nothing() -> None:
+    strategy = Gdas().bind(CHOICES)
+    proposal = strategy.ask([], np.random.default_rng(0))
+    assert proposal is not None
+    before = strategy.logits.copy()
+    strategy.tell(Trial(0, proposal, Report(error="diverged")))
+    assert np.array_equal(strategy.logits, before)
+    assert strategy.state_dict()["soft"] == {}
