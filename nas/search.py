@@ -91,11 +91,18 @@ class _Loop:
         self._stop_if_nothing_fits(trials)
         while len(self.history) - self.told < self.evaluator.slots:
             number = len(self.history)
-            proposal = self.strategy.ask(self.history, np.random.default_rng([self.seed, number]))
+            rng = np.random.default_rng([self.seed, number])
+            proposal = self.strategy.ask(self.history, rng)
             if proposal is None:  # asked again after the next trial: a resumed search could not know that it was asked before
                 break
-            self.history.append(Trial(number, self._owned(proposal)))
+            self.history.append(Trial(number, self._owned(self._repaired(proposal, rng))))
         return self.told == len(self.history)
+
+    def _repaired(self, proposal: Proposal, rng: np.random.Generator) -> Proposal:
+        """The proposal as the space's rules want it; a mixture has no rules."""
+        if proposal.mixture is not None:
+            return proposal
+        return replace(proposal, architecture=self.evaluator.repair(proposal.architecture, rng))
 
     def _owned(self, proposal: Proposal) -> Proposal:
         """The proposal with the parent that really trained the weights, where the named one took over its result."""

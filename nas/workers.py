@@ -18,8 +18,10 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 from typing import Any, ParamSpec, Self, TypeVar, final
 
+import numpy as np
 from pydantic import PrivateAttr
 
+from nas.architecture import Architecture
 from nas.evaluators.base import Evaluator, guarded, reason
 from nas.trial import Proposal, Report, Trial
 
@@ -80,6 +82,10 @@ class Workers(Evaluator):
     def comparable(self, trial: Trial) -> bool:
         """Whether the evaluator can compare the trial."""
         return self._evaluator.comparable(trial)
+
+    def repair(self, architecture: Architecture, rng: np.random.Generator) -> Architecture:
+        """As the evaluator says."""
+        return self._evaluator.repair(architecture, rng)
 
     def inspect(self, proposal: Proposal) -> Any:
         """What the evaluator knows without training."""

@@ -8,8 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
+import numpy as np
 from pydantic import BaseModel, ConfigDict, PrivateAttr
 
+from nas.architecture import Architecture
 from nas.trial import Proposal, Report, Trial
 
 if TYPE_CHECKING:  # the loop and the tools around it need not wait for PyTorch
@@ -82,6 +84,10 @@ class Evaluator(BaseModel, ABC):
     def identity(self, proposal: Proposal) -> str | None:
         """Return a key that two proposals share exactly when one's result may stand for the other's; None: never reuse."""
         return None
+
+    def repair(self, architecture: Architecture, rng: np.random.Generator) -> Architecture:
+        """Return the architecture to evaluate in the place of a proposed one, as the space's rules want it; by default itself."""
+        return architecture
 
     def canonical(self, architecture: Mapping[str, str]) -> str:
         """Return the canonical form of an architecture in the space that is searched."""

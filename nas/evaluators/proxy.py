@@ -62,6 +62,10 @@ class Proxy(Evaluator):
         """The measures, what the structure costs, and `rank_sum`; none of the task's metrics, since nothing is trained."""
         return tuple(dict.fromkeys((*self.measures, "parameters", "flops", "rank_sum")))
 
+    def repair(self, architecture: Architecture, rng: np.random.Generator) -> Architecture:
+        """As the space says."""
+        return self._bench.space.repair(architecture, rng)
+
     def inspect(self, proposal: Proposal) -> Mapping[str, float]:
         """Parameters and FLOPs, from a network that is built without memory."""
         values = self._values.setdefault(proposal.architecture, {})

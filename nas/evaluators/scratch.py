@@ -5,6 +5,7 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any, final
 
+import numpy as np
 import torch
 from pydantic import Field, PrivateAttr
 from torch import nn
@@ -48,6 +49,10 @@ class Scratch(Evaluator):
     def metric_names(self, task: tuple[str, ...]) -> tuple[str, ...]:
         """The task's metrics, and what the structure costs."""
         return (*task, "parameters", "flops")
+
+    def repair(self, architecture: Architecture, rng: np.random.Generator) -> Architecture:
+        """As the space says."""
+        return self._bench.space.repair(architecture, rng)
 
     def inspect(self, proposal: Proposal) -> Mapping[str, float]:
         """Parameters and FLOPs, from a network that is built without memory."""

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from time import perf_counter
 from typing import Any, ClassVar, Self, final
 
+import numpy as np
 import torch
 from pydantic import Field, PrivateAttr, field_validator
 from torch import Tensor
@@ -116,6 +117,10 @@ class Shared(Evaluator):
     def metric_names(self, task: tuple[str, ...]) -> tuple[str, ...]:
         """The task's metrics, the loss, and what the structure costs when it is built alone."""
         return tuple(dict.fromkeys((*task, "loss", "parameters", "flops")))
+
+    def repair(self, architecture: Architecture, rng: np.random.Generator) -> Architecture:
+        """As the space says."""
+        return self._bench.space.repair(architecture, rng)
 
     def inspect(self, proposal: Proposal) -> Mapping[str, float]:
         """Parameters and FLOPs of the architecture built alone, without memory; of a mixture, the architecture proposed with it."""

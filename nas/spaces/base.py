@@ -8,6 +8,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Protocol, final
 
+import numpy as np
 import torch
 from pydantic import BaseModel, ConfigDict
 from torch import nn
@@ -84,6 +85,13 @@ class SearchSpace(BaseModel, ABC):
     def features(self, architecture: Mapping[str, str]) -> list[float]:
         """Return numbers that say more about the structure than its options do, the same ones for every architecture; none by default."""
         return []
+
+    def repair(self, architecture: Architecture, rng: np.random.Generator) -> Architecture:
+        """Return the architecture that is evaluated in the place of a proposed one; itself by default, and again when it is asked again.
+
+        For spaces whose rules join several choices, such as two inputs per node, which no strategy knows.
+        """
+        return architecture
 
     def discretize(self, mixture: "Mixture", task: Task) -> Architecture:
         """Return the architecture of the heaviest option of every choice."""

@@ -175,7 +175,7 @@ class _Branch(NamedTuple):
         """What branches must share to be computed together: their input, shapes and rules."""
         layer, norm = self.convolution, self.norm
         shapes = layer.in_channels, layer.out_channels, layer.kernel_size, layer.stride, layer.padding, layer.dilation
-        rules = norm.eps, norm.momentum, norm.affine, norm.track_running_stats, norm.training
+        rules = norm.eps, norm.momentum, norm.affine, norm.track_running_stats, norm.running_mean is None, norm.training
         return id(self.value), self.weight is None, shapes, rules
 
 
@@ -214,7 +214,7 @@ def _together(group: Sequence[_Branch]) -> Tensor:
         output: Tensor = first.norm(first.convolution(first.value))
         return output
     layer = first.convolution
-    filters = torch.cat([branch.convolution.weight for branch in group]) if len(group) > 1 else layer.weight
+    filters = _joined([branch.convolution.weight for branch in group])
     values = F.conv2d(first.value, filters, None, layer.stride, layer.padding, layer.dilation)
     return _normalised(values, [branch.norm for branch in group], weights)
 
@@ -222,7 +222,7 @@ def _together(group: Sequence[_Branch]) -> Tensor:
 def _normalised(values: Tensor, norms: Sequence[nn.BatchNorm2d], weights: Sequence[Tensor]) -> Tensor:
     """Normalise outputs that lie side by side, each with its own layer and times its weight, if there are weights."""
     first = norms[0]
-    scale, shift = (torch.cat([n.weight for n in norms]), torch.cat([n.bias for n in norms])) if first.affine else (None, None)
+    scale, shift = (_joined([norm.weight for norm in norms]), _joined([norm.bias for norm in norms])) if first.affine else (None, None)
     if weights:
         factors = torch.stack(list(weights)).unsqueeze(1).expand(-1, first.num_features).reshape(-1)
         scale, shift = (factors, None) if scale is None or shift is None else (scale * factors, shift * factors)
@@ -232,9 +232,9 @@ def _normalised(values: Tensor, norms: Sequence[nn.BatchNorm2d], weights: Sequen
         outputs = F.batch_norm(values, mean, variance, scale, shift, True, 1.0, first.eps)
         _remember(norms, mean.chunk(len(norms)), variance.chunk(len(norms)))
         return outputs
-    if first.running_mean is None:
+    if first.training or first.running_mean is None:
         return F.batch_norm(values, None, None, scale, shift, True, 0.0, first.eps)
-    mean, variance = torch.cat([_mean_of(n) for n in norms]), torch.cat([_variance_of(n) for n in norms])
+    mean, variance = _joined([_mean_of(norm) for norm in norms]), _joined([_variance_of(norm) for norm in norms])
     return F.batch_norm(values, mean, variance, scale, shift, False, 0.0, first.eps)
 
 
@@ -250,6 +250,10 @@ def _remember(norms: Sequence[nn.BatchNorm2d], means: Sequence[Tensor], variance
         return
     for mine, batch, count in zip(running, [*means, *variances], counts * 2, strict=True):
         mine.lerp_(batch, 1.0 / float(count))
+
+
+def _joined(tensors: Sequence[Tensor]) -> Tensor:
+    return torch.cat(list(tensors)) if len(tensors) > 1 else tensors[0]
 
 
 def _mean_of(norm: nn.BatchNorm2d) -> Tensor:

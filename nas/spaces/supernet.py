@@ -26,9 +26,9 @@ class SupernetPicker:
         self._options: dict[str, tuple[str, ...]] = {}
 
     def __call__(self, name: str, options: Mapping[str, Callable[[], nn.Module]]) -> nn.Module:
-        self._options[name] = tuple(options)  # before the decisions inside options, as they are recorded
         place = Mixed(name, options)
         self.places.append(place)
+        self._options[name] = tuple(options)
         return place
 
     def number(self, name: str, options: Sequence[int]) -> int:
@@ -75,7 +75,7 @@ class Supernet(nn.Module):
             indices = tuple(weights.detach().nonzero().flatten().tolist() if live is None else live[choice.name])
             if not indices:
                 raise ValueError(f"all weights of choice {choice.name!r} are 0: give one option a weight")
-            running[choice.name] = None if len(indices) == 1 else parts, indices
+            running[choice.name] = None if _is_path(weights, indices) else parts, indices
         for place in self._places:
             place.running = running[place.name]
 

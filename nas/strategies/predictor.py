@@ -36,6 +36,8 @@ ENUMERABLE = 65536
 """Spaces up to this size are gone through one by one before that is said."""
 MEMORY = 400
 """Finished trials that a model is made from at most, since its time grows with their third power."""
+CAUTION = 3
+"""The power of the probability that a candidate is feasible: above 1, since a smooth model is too sure near a sharp bound."""
 
 
 @final
@@ -109,7 +111,8 @@ class Predictor(Strategy):
         told, kernel = self._points(codes[lesson.finished], reference), members[0][0]
         labels = np.array(lesson.feasible, dtype=np.float64)
         likely, _ = posterior(kernel.of(told.to(told)), kernel.of(told.to(offered)), labels, kernel.noise)
-        return utility * np.clip(likely, 0.001, 1.0)
+        caution: Floats = utility * np.clip(likely, 0.05, 1.0) ** CAUTION
+        return caution
 
     def _members(self, lesson: "_Lesson", codes: Codes) -> list[tuple[Kernel, float]]:
         """The kernels with the greatest evidence and their weights; kept until the lesson changes, since weighing all takes long."""

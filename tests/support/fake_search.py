@@ -170,7 +170,7 @@ def strategy_of(name: str) -> Strategy:
         return Pupil().bind(CHOICES)
     small: dict[str, dict[str, Any]] = {
         "evolution": {"population": 6, "tournament": 3},
-        "gp": {"startup": 35},  # a model costs a tenth of a second
+        "gp": {"startup": 38},  # each model costs a tenth of a second
     }
     made: Strategy = load("strategies", name)(**small.get(name, {}))
     return made.bind(CHOICES)

@@ -38,6 +38,11 @@ def convolution(kernel: int, groups: int = 1, bias: bool = False) -> nn.Conv2d:
     return nn.Conv2d(CHANNELS, CHANNELS, kernel, padding=kernel // 2, groups=groups, bias=bias)
 
 
+def told_not_to_track(norm: nn.BatchNorm2d) -> nn.BatchNorm2d:
+    norm.track_running_stats = False
+    return norm
+
+
 FORMS: dict[str, Options] = {
     "cell": {
         "none": Zero,
@@ -60,6 +65,7 @@ FORMS: dict[str, Options] = {
         "scaleless": lambda: nn.Sequential(convolution(3), nn.BatchNorm2d(CHANNELS, affine=False)),
         "untracked": lambda: nn.Sequential(convolution(3), nn.BatchNorm2d(CHANNELS, track_running_stats=False)),
         "averaging": lambda: nn.Sequential(convolution(3), nn.BatchNorm2d(CHANNELS, momentum=None)),
+        "told not to track": lambda: nn.Sequential(convolution(3), told_not_to_track(nn.BatchNorm2d(CHANNELS))),
         "biased": lambda: nn.Sequential(convolution(3, bias=True), nn.BatchNorm2d(CHANNELS)),
         "bare": lambda: convolution(3),
     },

@@ -41,7 +41,7 @@ class Landscape(Evaluator):
     def evaluate(self, trial: Trial) -> Report:
         if self.failing and trial.architecture["b"] == "0":
             raise RuntimeError("fails")
-        return Report({"accuracy": self.value(trial.architecture)})
+        return Report({"accuracy": self.value(trial.architecture), **self.inspect(trial.proposal)})
 
     def inspect(self, proposal: Proposal) -> Mapping[str, float]:
         return {"size": float(proposal.architecture["a"])}
