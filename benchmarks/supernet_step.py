@@ -95,7 +95,7 @@ class Search:
     def weight_step(self, batch: Batch, mixture: Mapping[str, Tensor]) -> None:
         """Train a mixture's weights."""
         self.optimizer.zero_grad(set_to_none=True)
-        self.loss_on(batch)({name: weights.detach() for name, weights in mixture.items()}).backward()
+        self.loss_on(batch)({name: weights.detach() for name, weights in mixture.items()}).backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(self.weights, CLIP)
         self.optimizer.step()
 
@@ -194,7 +194,7 @@ def fixed_cell(space: Cell, task: ImageClassification, batch: Batch) -> Callable
 
     def step() -> None:
         optimizer.zero_grad(set_to_none=True)
-        task.loss(network(batch.inputs), batch.targets, 0.0).backward()
+        task.loss(network(batch.inputs), batch.targets, 0.0).backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(weights, CLIP)
         optimizer.step()
 

@@ -42,7 +42,8 @@ def prepare(root: Path, chosen: Search, bench: Bench) -> Strategy:
             known += proxy.features(architecture).values()
         return tuple(known)
 
-    strategy = chosen.strategy.bind(choices, features, canonical)
+    any_known = bool(features(choices.sample(np.random.default_rng(0))))
+    strategy = chosen.strategy.bind(choices, features if any_known else None, canonical)
     if proxy is not None and chosen.proxies is not None:
         strategy = _warmed_by_proxies(strategy, proxy, chosen.proxies, choices, bench.seed)
     for path in chosen.warm_start:

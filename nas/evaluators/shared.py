@@ -60,8 +60,8 @@ class Shared(Evaluator):
     tuning: int = Field(50, ge=0)
     """Steps that a look first trains its path for, on copies, where weights were trained under soft mixtures: their options never
     carried a path alone, and what they say of one is hardly better than chance. Not used where paths were trained one at a time."""
-    curvature_every: int = Field(20, ge=0)
-    """Proposals with a mixture between two measurements of the metric `curvature`, which guards against collapse; 0 for none."""
+    curvature_every: int = Field(0, ge=0)
+    """Trials with a mixture from one measurement of the metric `curvature` to the next, for a strategy that it guards; 0 for none."""
     curvature_products: int = Field(6, ge=2)
     """Products with the Hessian in a measurement of curvature, each two architecture gradients."""
     last_looks: int = Field(10, ge=1)
@@ -97,7 +97,7 @@ class Shared(Evaluator):
 
     @property
     def provides(self) -> frozenset[str]:
-        """Gradients with respect to a mixture and, unless it is switched off, the curvature that warns of a collapse."""
+        """Gradients with respect to a mixture and, where it is measured, the curvature that warns of a collapse."""
         return frozenset({"gradient", "curvature"} if self.curvature_every else {"gradient"})
 
     @property

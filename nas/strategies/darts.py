@@ -28,7 +28,7 @@ class Darts(Logits):
     guard: Literal["decay", "curvature", "none"] = "decay"
     """What keeps the search from collapsing to skips. `decay` pulls the logits down by the softmax that they make, more and more, so that
     an early lead cannot feed itself (beta-DARTS). `curvature` ends the search when the loss grows sharp in the logits, and goes back to
-    those from before (DARTS-ES); it needs an evaluator that measures `curvature`, and hundreds of trials. `none` lets it happen."""
+    those from before (DARTS-ES); it needs `curvature_every` of the evaluator, say 20, and many trials. `none` lets it happen."""
     decay: float = Field(1.0, ge=0)
     """Weight of log(sum(exp(logits))) at the end of its rise, for `decay`; the paper has 50, with which hundreds of trials hardly part
     the logits."""

@@ -2,7 +2,12 @@
 
 White, Neiswanger and Savani 2021, BANANAS: Bayesian optimization with neural architectures for neural architecture search: the loop,
 and candidates one edit from the best. Kadlecová et al. 2024, Surprisingly strong performance prediction with neural graph features.
-Rasmussen and Williams 2006, Gaussian processes for machine learning, algorithm 2.1. Jones, Schonlau and Welch 1998, equation 15.
+
+The model is an ensemble of Gaussian processes, not of networks or trees. On NAS-Bench-201 (CIFAR-10, 200-epoch signal, graph and
+zero-cost features) 50 extremely randomized trees reached 94.20 % after 50 evaluations at 24 ms per proposal, Gaussian processes 94.37 %,
+the best cell there is, at 7 ms; without features 94.20 % and 94.27 %. The few kernels to choose from span short to long reach; three
+vote because with ten results the evidence hardly tells them apart. A first model after 10 results instead of 20 gained 0.26 % after 25
+evaluations with features; without any, 20 lost nothing there and gained 0.08 % after 100.
 """
 
 from collections.abc import Iterable, Iterator, Sequence, Set
@@ -48,10 +53,13 @@ class Predictor(Strategy):
     nor a few collapsed networks matter. Trials that failed or broke a constraint teach where candidates are feasible; while none is
     feasible, breaking less is the aim. Running trials lower the uncertainty around them, so that proposals made side by side differ.
     Architectures that are known to build one function are proposed once.
+
+    Features are worked out for every architecture looked at, `neighbours` and `strangers` per proposal at first, later mostly for the
+    `strangers`; where a feature takes long, look at fewer.
     """
 
     initial: int = Field(10, ge=2)
-    """How many random architectures come before the first model."""
+    """How many random architectures come before the first model; twice as many where no features help it."""
     parents: int = Field(5, ge=1)
     """How many of the best trials have their one-edit neighbours looked at."""
     neighbours: int = Field(200, ge=1)
@@ -73,8 +81,9 @@ class Predictor(Strategy):
         codes = self._codes(trial.architecture for trial in history)
         taken = self._taken(codes)
         lesson = _Lesson.of(history) if len(history) >= self.initial else None
-        if lesson is not None:
-            candidates = self._candidates(history, codes, rng)
+        if lesson is not None and len(history) < 2 * self.initial and not self._known(codes).size:
+            lesson = None
+        if lesson is not None and len(candidates := self._candidates(history, codes, rng)):
             utility = self._utility(history, lesson, codes, candidates)
             for index in np.argsort(-utility, kind="stable"):  # from the best on, since telling a form may cost building a network
                 if taken.isdisjoint(self._taken(candidates[index : index + 1])):

@@ -133,6 +133,7 @@ class SharedWeights:
         moved = [tensor.to("cpu", non_blocking=True) for tensor in (outputs, targets, value)]
         if self.device.type == "cuda":
             torch.cuda.current_stream(self.device).synchronize()
+        # Copies, because small tensors made amid large ones keep the memory of those from being given back.
         return Judged(moved[0], moved[1], float(moved[2]), found and {name: part.clone() for name, part in found.items()})
 
     def curvature(self, mixture: Mapping[str, Tensor], products: int) -> float:

@@ -61,6 +61,12 @@ def test_a_rising_curvature_ends_the_search_with_the_logits_from_before() -> Non
     again.load_state_dict(strategy.state_dict())
     assert again.ask([], rng()) is None
     assert np.array_equal(again.logits, strategy.logits)
+    half = Darts(warmup=2, guard="curvature").bind(CHOICES)
+    fed(half, [9.0, 9.0, *[1.0] * 9])
+    rest = Darts(warmup=2, guard="curvature").bind(CHOICES)
+    rest.load_state_dict(half.state_dict())
+    assert len(fed(rest, [1.0, *[2.0] * 10], start=11)) == 3, "a killed search stops where it would have stopped"
+    assert np.array_equal(rest.logits, strategy.logits)
     steady = Darts(warmup=2, guard="curvature").bind(CHOICES)
     assert len(fed(steady, [1.0, 1.2] * 12)) == 24
 

@@ -127,6 +127,18 @@ def test_curves_are_short_and_of_one_length(method: Logits) -> None:
     assert fresh(method).bind(CHOICES).telemetry()["trial"] == []
 
 
+@pytest.mark.parametrize("method", METHODS, ids=lambda method: type(method).__name__)
+def test_all_that_was_learned_is_in_the_state(method: Logits) -> None:
+    strategy, again = fresh(method).bind(CHOICES), fresh(method).bind(CHOICES)
+    assert strategy.state_dict() == {}
+    run_search(strategy, Fake(width=3), MemoryJournal(), 40, stop=30)
+    again.load_state_dict(strategy.state_dict())
+    assert again.state_dict() == strategy.state_dict()
+    assert again.telemetry() == strategy.telemetry()
+    assert len(again.telemetry()["trial"]) == 30
+    fresh(method).bind(CHOICES).load_state_dict({})
+
+
 def test_a_failed_trial_teaches_nothing() -> None:
     strategy = Gdas().bind(CHOICES)
     proposal = strategy.ask([], np.random.default_rng(0))

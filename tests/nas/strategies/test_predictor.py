@@ -97,13 +97,25 @@ def test_one_function_is_proposed_once_and_an_exhausted_space_ends_the_search() 
     assert strategy.ask([*history[:-1], Trial(len(history) - 1, history[-1].proposal)], np.random.default_rng(0)) is None
 
 
-def test_running_trials_are_kept_away_from() -> None:
+def test_a_space_in_which_all_candidates_are_known_is_used_up() -> None:
+    small = Choices([Choice("a", tuple("012")), Choice("b", tuple("01"))])
+    strategy, history = Predictor(initial=2).bind(small, lambda architecture: [float(architecture["a"])]), random_history(0)
+    while (proposal := strategy.ask(history, np.random.default_rng(len(history)))) is not None:
+        history.append(done(len(history), proposal.architecture, float(len(history))))
+    assert len({trial.architecture for trial in history}) == len(history) == 6
+
+
+def test_running_trials_are_kept_away_from(monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes = []
+    honest = predictor.posterior
+    monkeypatch.setattr(predictor, "posterior", lambda inner, *rest: sizes.append((len(inner), len(rest[1]))) or honest(inner, *rest))
     history = random_history(20)
     for _ in range(8):
         proposal = Predictor().bind(WIDE).ask(history, np.random.default_rng(0))
         assert proposal is not None
         history.append(Trial(len(history), proposal))
     assert len({trial.architecture for trial in history}) == len(history)
+    assert set(sizes) == {(size, 20) for size in range(20, 28)}  # those that run lower the uncertainty, and have no results
 
 
 @pytest.mark.parametrize("width", [1, 3])
@@ -130,13 +142,26 @@ def test_while_nothing_is_feasible_breaking_less_is_the_aim() -> None:
     rng = np.random.default_rng(0)
     drawn = [Architecture({**WIDE.sample(rng), "a": "4", "b": str(number % 4 + 1)}) for number in range(12)]
     history = [Trial(number, Proposal(one), Report({}), Score(-float(one["b"]), ())) for number, one in enumerate(drawn)]
-    proposals = [Predictor().bind(WIDE).ask(history, np.random.default_rng(seed)) for seed in range(5)]
+    proposals = [Predictor(initial=6).bind(WIDE).ask(history, np.random.default_rng(seed)) for seed in range(5)]
     assert all(proposal is not None and proposal.architecture["b"] in "01" for proposal in proposals)
+
+
+def test_the_first_architectures_are_random_and_more_of_them_where_no_features_help() -> None:
+    def different(count: int, features: Callable[[Architecture], Sequence[float]] | None) -> int:
+        strategies = [Predictor(initial=5, strangers=1).bind(WIDE, features) for _ in range(10)]
+        history = random_history(count)
+        return len({strategy.ask(history, np.random.default_rng(seed)).architecture for seed, strategy in enumerate(strategies)})  # type: ignore[union-attr]
+
+    def telling(architecture: Architecture) -> Sequence[float]:
+        return [float(architecture["a"])]
+
+    assert [different(4, telling), different(9, None)] == [10, 10]
+    assert max(different(5, telling), different(10, None)) < 5
 
 
 @pytest.mark.parametrize("score", [None, Score(0.0, (1.0,)), Score(-1.0, ())])
 def test_where_all_results_are_equal_proposals_are_random(score: Score | None) -> None:
-    history = [Trial(trial.number, trial.proposal, Report({}), score) for trial in random_history(15)]
+    history = [Trial(trial.number, trial.proposal, Report({}), score) for trial in random_history(25)]
     proposals = {Predictor().bind(WIDE).ask(history, np.random.default_rng(seed)).architecture for seed in range(10)}  # type: ignore[union-attr]
     assert len(proposals) == 10
 
