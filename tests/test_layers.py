@@ -30,6 +30,7 @@ ALLOWED = {
         "nas.components",
         "nas.strategies.base",
         "nas.strategies.logits",
+        "nas.strategies.policies",
         "nas.optuna_study",
     ],
     "nas.strategies.predictor": ["nas.architecture", "nas.trial", "nas.strategies.base", "nas.strategies.gaussian"],

@@ -22,8 +22,9 @@ class Gdas(Logits):
 
     anneal: int = Field(500, ge=1)
     """Trials over which the temperature falls; about as many as the search has."""
-    hot: float = Field(10.0, gt=0)
-    """Temperature at the start: nearly even shares of the gradient."""
+    hot: float = Field(1.0, gt=0)
+    """Temperature at the start. The paper's 10 spreads the gradient evenly over options for most of the search, which takes many
+    thousands of steps to learn from."""
     cold: float = Field(0.1, gt=0)
     """Temperature from the end of the annealing on."""
 

@@ -12,7 +12,7 @@ from nas.strategies.evolution import Evolution
 ROOMS = ("strategies", "spaces", "evaluators", "tasks", "data.sources")
 
 
-HELPERS = {"spaces": {"graph", "published", "shared_edges", "supernet"}, "strategies": {"logits"}}
+HELPERS = {"spaces": {"graph", "published", "shared_edges", "supernet"}, "strategies": {"gaussian", "logits", "policies"}}
 
 
 @pytest.mark.parametrize("room", ROOMS)

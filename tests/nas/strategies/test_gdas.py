@@ -16,7 +16,7 @@ SIZES = [len(choice.options) for choice in CHOICES]
 
 def test_the_gradient_is_that_of_the_straight_through_estimate() -> None:
     """Against the definition in PyTorch: hard - soft.detach() + soft, with the same noise."""
-    strategy = Gdas(anneal=10).bind(CHOICES)
+    strategy = Gdas(anneal=10, hot=10.0).bind(CHOICES)
     history = [Trial(number, Proposal(CHOICES.sample(np.random.default_rng(0)))) for number in range(6)]
     strategy.ask([], np.random.default_rng(1))
     proposal = strategy.ask(history, np.random.default_rng(5))
@@ -50,7 +50,7 @@ def test_options_are_drawn_by_the_softmax_of_the_logits() -> None:
 
 
 def test_the_temperature_falls_in_a_line_and_stays() -> None:
-    strategy = Gdas(anneal=100)
+    strategy = Gdas(anneal=100, hot=10.0)
     assert [strategy.temperature(number) for number in (0, 50, 100, 500)] == pytest.approx([10, 5.05, 0.1, 0.1])
 
 

@@ -17,8 +17,9 @@ from nas.evaluators.base import Evaluator
 from nas.journal import MemoryJournal
 from nas.objective import Objective
 from nas.search import search
+from nas.strategies.policies import Controller, Independent, Policy
 from nas.strategies.random import Random
-from nas.strategies.reinforce import Controller, Independent, Policy, Reinforce
+from nas.strategies.reinforce import Reinforce
 from nas.trial import Proposal, Report, Score, Trial
 
 WIDE = Choices([Choice(name, tuple("01234")) for name in "abcdef"])
