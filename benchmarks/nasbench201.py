@@ -159,7 +159,9 @@ def _number_at_end(text: str) -> int:
 def measure(question: Question, texts: Sequence[str], runs: int, processes: int) -> list[dict[str, Any]]:
     """All strategies, one after the other, their runs side by side in processes of one thread each."""
     rows = []
-    with ProcessPoolExecutor(processes, get_context("spawn"), _one_thread) as pool:
+    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+        os.environ[name] = "1"  # read when a process imports NumPy, which its first import of this file does
+    with ProcessPoolExecutor(processes, get_context("spawn")) as pool:
         for text in texts:
             settings = parse_strategy(text)
             results = list(pool.map(_job, [(question, settings, seed) for seed in range(runs)], chunksize=max(1, runs // (4 * processes))))
@@ -172,11 +174,6 @@ def measure(question: Question, texts: Sequence[str], runs: int, processes: int)
                 error = row["std"] / runs**0.5
                 print(f"{text:40} {evaluations:5}  {row['mean']:8.3f} ± {error:.3f}  {milliseconds:7.3f} ms", flush=True)
     return rows
-
-
-def _one_thread() -> None:
-    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
-        os.environ[name] = "1"
 
 
 def main() -> None:

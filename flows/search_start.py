@@ -43,7 +43,9 @@ def prepare(root: Path, chosen: Search, bench: Bench) -> Strategy:
         return tuple(known)
 
     any_known = bool(features(choices.sample(np.random.default_rng(0))))
-    strategy = chosen.strategy.bind(choices, features if any_known else None, canonical)
+    strategy = chosen.strategy.bind(
+        choices, features if any_known else None, canonical, lambda mixture: bench.space.discretize(mixture, bench.task)
+    )
     if proxy is not None and chosen.proxies is not None:
         strategy = _warmed_by_proxies(strategy, proxy, chosen.proxies, choices, bench.seed)
     for path in chosen.warm_start:

@@ -51,7 +51,7 @@ _CURES = {
 def mismatch(strategy: Strategy, evaluator: Evaluator) -> str | None:
     """Return the sentence that says why this strategy cannot work with this evaluator, and the cure; None when it can."""
     names = [component_name(part) for part in (strategy, evaluator)]
-    missing = sorted(strategy.requires - evaluator.provides)
+    missing = [need for need in _CURES if need in strategy.requires - evaluator.provides]
     return f"the strategy {names[0]!r} {_CURES[missing[0]].format(evaluator=repr(names[1]))}" if missing else None
 
 

@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from pydantic import PrivateAttr
 
-from nas.architecture import Architecture
-from nas.strategies.base import Canonical, Features, Strategy
+from nas.architecture import Architecture, Choices
+from nas.strategies.base import Canonical, Discretize, Features, Strategy
 from nas.trial import History, Proposal, Trial
 
 EXPLORATION = 0.3
@@ -65,10 +65,12 @@ class WarmStart(Strategy):
         """As the wrapped strategy says."""
         return self._strategy.canonical(architecture)
 
-    def bind(self, choices: Any, features: Features | None = None, canonical: Canonical | None = None) -> Self:
+    def bind(
+        self, choices: Choices, features: Features | None = None, canonical: Canonical | None = None, discretize: Discretize | None = None
+    ) -> Self:
         """Bind the wrapped strategy."""
-        self._strategy.bind(choices, features, canonical)
-        return super().bind(choices, features, canonical)
+        self._strategy.bind(choices, features, canonical, discretize)
+        return super().bind(choices, features, canonical, discretize)
 
     def tell(self, trial: Trial) -> None:
         """Tell the wrapped strategy."""

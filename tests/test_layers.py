@@ -175,6 +175,8 @@ def test_what_is_allowed_is_not_found(name: str, source: str) -> None:
         ("flows.settings", "torchmetrics sklearn scipy matplotlib pandas prefect dvc"),
         ("nas.load", "torch prefect dvc"),
         ("nas.strategies.evolution", "torch prefect dvc"),
+        ("nas.strategies.predictor", "torch sklearn scipy prefect dvc"),
+        ("nas.strategies.tpe", "torch optuna prefect dvc"),
         ("nas.journal", "torch prefect dvc ruamel"),
         ("nas.search", "torch prefect dvc ruamel"),
         ("export.predict", "torch nas flows onnx"),

@@ -4,7 +4,7 @@ import json
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Container, Mapping, Sequence
 from itertools import product
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,12 +13,17 @@ from pydantic import BaseModel, ConfigDict, PrivateAttr
 from nas.architecture import Architecture, Choices
 from nas.trial import History, Proposal, Trial
 
+if TYPE_CHECKING:
+    from nas.architecture import Mixture
+
 _DRAWS, _ENUMERABLE = 100, 65536
 
 Features = Callable[[Architecture], Sequence[float]]
 """Numbers that are known of an architecture without training it."""
 Canonical = Callable[[Architecture], str]
 """A text that architectures share only when they build the same function."""
+Discretize = Callable[["Mixture"], Architecture]
+"""The architecture that a mixture stands for."""
 
 
 class Strategy(BaseModel, ABC):
@@ -32,15 +37,20 @@ class Strategy(BaseModel, ABC):
     _choices: Choices = PrivateAttr()
     _features: Features | None = PrivateAttr(default=None)
     _canonical: Canonical | None = PrivateAttr(default=None)
+    _discretize: Discretize | None = PrivateAttr(default=None)
     _canonical_forms: dict[Architecture, str] = PrivateAttr(default_factory=dict)
 
-    def bind(self, choices: Choices, features: Features | None = None, canonical: Canonical | None = None) -> Self:
+    def bind(
+        self, choices: Choices, features: Features | None = None, canonical: Canonical | None = None, discretize: Discretize | None = None
+    ) -> Self:
         """Tell the strategy what there is to decide; returns the strategy itself.
 
         `features` gives numbers that are known of an architecture without training it, the same ones for every architecture;
-        `canonical` a text that only architectures of one function share. A strategy that wraps another passes them on.
+        `canonical` a text that only architectures of one function share; `discretize` the architecture of a mixture, as the space's
+        rules want it. A strategy that wraps another passes them on.
         """
-        self._choices, self._features, self._canonical, self._canonical_forms = choices, features, canonical, {}
+        self._choices, self._features, self._canonical, self._discretize = choices, features, canonical, discretize
+        self._canonical_forms = {}
         return self
 
     @property
@@ -64,6 +74,12 @@ class Strategy(BaseModel, ABC):
             plain = self._canonical or (lambda asked: json.dumps(dict(sorted(asked.items())), separators=(",", ":")))
             form = self._canonical_forms[architecture] = plain(architecture)
         return form
+
+    def discretize(self, mixture: "Mixture") -> Architecture:
+        """Return the architecture that a mixture stands for: as the space says, else the heaviest option of every choice."""
+        if self._discretize is not None:
+            return self._discretize(mixture)
+        return Architecture({choice.name: choice.options[int(mixture[choice.name].argmax())] for choice in self.choices})
 
     def unknown(self, known: Container[str], rng: np.random.Generator) -> Architecture | None:
         """Return a random architecture whose canonical form is not in `known`; None when none is left.

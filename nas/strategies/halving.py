@@ -14,7 +14,7 @@ from pydantic import Field, PositiveInt, PrivateAttr, model_validator
 
 from nas.architecture import Architecture, Choices
 from nas.components import component, restore
-from nas.strategies.base import Canonical, Features, Strategy
+from nas.strategies.base import Canonical, Discretize, Features, Strategy
 from nas.trial import History, Proposal, Trial
 
 
@@ -55,10 +55,12 @@ class Halving(Strategy):
         """Steps that change the result."""
         return self.strategy.requires | {"steps"}
 
-    def bind(self, choices: Choices, features: Features | None = None, canonical: Canonical | None = None) -> Self:
+    def bind(
+        self, choices: Choices, features: Features | None = None, canonical: Canonical | None = None, discretize: Discretize | None = None
+    ) -> Self:
         """Tell this strategy and the wrapped one what there is to decide."""
-        self.strategy.bind(choices, features, canonical)
-        return super().bind(choices, features, canonical)
+        self.strategy.bind(choices, features, canonical, discretize)
+        return super().bind(choices, features, canonical, discretize)
 
     def ask(self, history: History, rng: np.random.Generator) -> Proposal | None:
         """Promote the best trial that is due, from the highest rung down, or begin what the wrapped strategy proposes."""

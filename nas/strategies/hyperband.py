@@ -17,7 +17,7 @@ from pydantic import Field, PositiveInt, PrivateAttr
 
 from nas.architecture import Architecture, Choices
 from nas.components import component, restore
-from nas.strategies.base import Canonical, Features, Strategy
+from nas.strategies.base import Canonical, Discretize, Features, Strategy
 from nas.strategies.halving import Halving
 from nas.trial import History, Proposal, Trial
 
@@ -61,10 +61,12 @@ class Hyperband(Strategy):
         begun = {above: math.ceil((most + 1) * self.eta**above / (above + 1)) for above in range(most + 1)}
         return [sum(begun[above] // self.eta**level for level in range(above + 1)) for above in reversed(range(most + 1))]
 
-    def bind(self, choices: Choices, features: Features | None = None, canonical: Canonical | None = None) -> Self:
+    def bind(
+        self, choices: Choices, features: Features | None = None, canonical: Canonical | None = None, discretize: Discretize | None = None
+    ) -> Self:
         """Tell this strategy and the wrapped one what there is to decide."""
-        self._halving.bind(choices, features, canonical)
-        return super().bind(choices, features, canonical)
+        self._halving.bind(choices, features, canonical, discretize)
+        return super().bind(choices, features, canonical, discretize)
 
     def ask(self, history: History, rng: np.random.Generator) -> Proposal | None:
         """Promote in the bracket whose turn it is, or begin at its bottom rung what the wrapped strategy proposes."""

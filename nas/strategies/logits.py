@@ -3,6 +3,7 @@
 import heapq
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -101,11 +102,12 @@ class Logits(Strategy):
         self._logits = logits
 
     def conclude(self, history: History, count: int, rng: np.random.Generator) -> Sequence[Architecture]:
-        """Return what the logits decide for, then the next likely architectures that build different functions."""
+        """Return what the logits decide for by the space's rules, then the next likely architectures that build different functions."""
         self._begin(rng)
         rejected = rejected_in(history)
         different: dict[str, Architecture] = {}
-        for tried, architecture in enumerate(self.likely(self.expected)):
+        decided = self.discretize(to_mixture(self.choices, self.expected))
+        for tried, architecture in enumerate(chain([decided], self.likely(self.expected))):
             if len(different) == count or tried > 100 * count + len(rejected):
                 break
             if architecture not in rejected:
