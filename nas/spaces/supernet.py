@@ -26,9 +26,9 @@ class SupernetPicker:
         self._options: dict[str, tuple[str, ...]] = {}
 
     def __call__(self, name: str, options: Mapping[str, Callable[[], nn.Module]]) -> nn.Module:
+        self._options[name] = tuple(options)  # before the decisions inside options, as they are recorded
         place = Mixed(name, options)
         self.places.append(place)
-        self._options[name] = tuple(options)
         return place
 
     def number(self, name: str, options: Sequence[int]) -> int:

@@ -132,8 +132,9 @@ def test_a_pool_gives_answers_and_an_interrupt_ends_it_at_once() -> None:
 def test_ctrl_c_does_not_reach_a_process_that_starts(tmp_path: Path) -> None:
     """A terminal sends it to all processes at once; one that has not begun yet would stop with a traceback."""
     code = (
-        "import sys, time; from nas.workers import pool_of\n"
+        "import signal, sys, time; from nas.workers import pool_of\n"
         "if __name__ == '__main__':\n"
+        "    signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # a shell has its background jobs ignore it
         "    try:\n"
         "        with pool_of(2) as pool:\n"
         "            print(pool.submit(time.sleep, 60), flush=True)\n"
