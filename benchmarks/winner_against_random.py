@@ -114,8 +114,9 @@ def _randoms(project: Path, options: argparse.Namespace) -> list[list[float]]:
 
 
 def _tried(project: Path, chosen: settings.Settings) -> list[dict[str, str]]:
-    """The architectures of the search that were drawn at random, before evolution had a population, in order."""
-    random_trials = describe(chosen.search[0].strategy).get("population", chosen.search[0].trials)
+    """The architectures of the search that were drawn at random, before the strategy had enough results to go by, in order."""
+    described = describe(chosen.search[0].strategy)
+    random_trials = described.get("population", described.get("initial", chosen.search[0].trials))
     with (project / "results" / "search" / "trials.csv").open() as file:
         rows = [row for row in csv.DictReader(file) if row["status"] == "done" and int(row["number"]) < random_trials]
     best = json.loads((project / "results" / "search" / "best.json").read_text())
