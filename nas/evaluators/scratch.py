@@ -13,7 +13,7 @@ from torch import nn
 from nas import checkpoint
 from nas.architecture import Architecture
 from nas.evaluators.base import Evaluator
-from nas.training.cost import cost
+from nas.evaluators.structure import Costs
 from nas.training.limits import Limits
 from nas.training.loop import Examples, Training, load_examples, outputs_of, pick_device, stream_seed
 from nas.training.recipe import Recipe
@@ -39,7 +39,7 @@ class Scratch(Evaluator):
     """Where to train: `cpu`, `cuda`, `cuda:1`, or `auto`."""
 
     _examples: dict[str, Examples] = PrivateAttr(default_factory=dict)
-    _costs: dict[str, dict[str, float]] = PrivateAttr(default_factory=dict)
+    _costs: Costs = PrivateAttr(default_factory=Costs)
 
     @property
     def provides(self) -> frozenset[str]:
@@ -56,12 +56,7 @@ class Scratch(Evaluator):
 
     def inspect(self, proposal: Proposal) -> Mapping[str, float]:
         """Parameters and FLOPs, from a network that is built without memory."""
-        form = self.canonical(proposal.architecture)
-        if form not in self._costs:
-            with torch.device("meta"):
-                network = self._bench.space.build(proposal.architecture, self._bench.task)
-            self._costs[form] = cost(network, self._bench.task)
-        return self._costs[form]
+        return self._costs.of(proposal.architecture, self._bench, self.canonical)
 
     def identity(self, proposal: Proposal) -> str | None:
         """Canonical form and steps; None where weights of other trials matter."""

@@ -4,7 +4,6 @@ Pham et al. 2018, Efficient neural architecture search via parameter sharing; Be
 architecture search; Liu et al. 2019, DARTS; Guo et al. 2020, Single path one-shot neural architecture search with uniform sampling.
 """
 
-import math
 from collections.abc import Mapping
 from time import perf_counter
 from typing import Any, ClassVar, Self, final
@@ -16,7 +15,7 @@ from torch import Tensor
 
 from nas.architecture import Architecture, Choices
 from nas.evaluators.base import Bench, Evaluator
-from nas.training.cost import cost
+from nas.evaluators.structure import Costs
 from nas.training.limits import Guard, LimitError, Limits
 from nas.training.loop import Examples, load_examples, outputs_of, pick_device, stream_seed
 from nas.training.recipe import Recipe
@@ -74,7 +73,7 @@ class Shared(Evaluator):
     """Where to train: `cpu`, `cuda`, `cuda:1`, or `auto`."""
 
     _examples: dict[str, Examples] = PrivateAttr(default_factory=dict)
-    _costs: dict[str, dict[str, float]] = PrivateAttr(default_factory=dict)
+    _costs: Costs = PrivateAttr(default_factory=Costs)
     _weights: SharedWeights | None = PrivateAttr(None)
     _choices: Choices = PrivateAttr()
 
@@ -109,11 +108,6 @@ class Shared(Evaluator):
         """Whether the trial was a look: scores of one batch, at different moments of the weights, choose nothing."""
         return trial.proposal.mixture is None and self._steps(trial.proposal) == 0
 
-    def features(self, architecture: Mapping[str, str]) -> Mapping[str, float]:
-        """The logarithms of parameters and FLOPs."""
-        costs = self.inspect(Proposal(Architecture(architecture)))
-        return {f"log_{name}": math.log1p(value) for name, value in costs.items()}
-
     def metric_names(self, task: tuple[str, ...]) -> tuple[str, ...]:
         """The task's metrics, the loss, and what the structure costs when it is built alone."""
         return tuple(dict.fromkeys((*task, "loss", "parameters", "flops")))
@@ -124,12 +118,7 @@ class Shared(Evaluator):
 
     def inspect(self, proposal: Proposal) -> Mapping[str, float]:
         """Parameters and FLOPs of the architecture built alone, without memory; of a mixture, the architecture proposed with it."""
-        form = self.canonical(proposal.architecture)
-        if form not in self._costs:
-            with torch.device("meta"):
-                network = self._bench.space.build(proposal.architecture, self._bench.task)
-            self._costs[form] = cost(network, self._bench.task)
-        return self._costs[form]
+        return self._costs.of(proposal.architecture, self._bench, self.canonical)
 
     def identity(self, proposal: Proposal) -> str | None:
         """The canonical form where weights are frozen; None where they train, since results depend on all trials before."""

@@ -4,23 +4,17 @@ A block is a k x k convolution to `expansion` times the width and a 1 x 1 convol
 Tan and Le 2021, EfficientNetV2, figure 2, without squeeze-excite), after Sandler et al. 2018, MobileNetV2.
 """
 
-from collections.abc import Sequence
 from functools import partial
 from math import gcd
 from typing import Annotated, final
 
 from annotated_types import MinLen
 from pydantic import AfterValidator, Field, PositiveInt
-from torch import Tensor, nn
+from torch import nn
 
 from nas.spaces.base import Options, Picker, SearchSpace, image_channels
+from nas.spaces.parts import Residual, each_once
 from nas.tasks.base import Task
-
-
-def _each_once(numbers: tuple[int, ...]) -> tuple[int, ...]:
-    if len(set(numbers)) != len(numbers):
-        raise ValueError(f"{list(numbers)} holds a number twice: give each once")
-    return numbers
 
 
 def _odd(kernel: int) -> int:
@@ -29,8 +23,8 @@ def _odd(kernel: int) -> int:
     return kernel
 
 
-Numbers = Annotated[tuple[PositiveInt, ...], MinLen(1), AfterValidator(_each_once)]
-Kernels = Annotated[tuple[Annotated[PositiveInt, AfterValidator(_odd)], ...], MinLen(1), AfterValidator(_each_once)]
+Numbers = Annotated[tuple[PositiveInt, ...], MinLen(1), AfterValidator(each_once)]
+Kernels = Annotated[tuple[Annotated[PositiveInt, AfterValidator(_odd)], ...], MinLen(1), AfterValidator(each_once)]
 
 
 @final
@@ -96,17 +90,3 @@ def _normalisation(pick: Picker, stage: int, width: int) -> nn.Module:
 
 def _activation(pick: Picker, stage: int) -> nn.Module:
     return pick(f"stage_{stage}.activation", {"relu": nn.ReLU, "silu": nn.SiLU, "hardswish": nn.Hardswish})
-
-
-@final
-class Residual(nn.Module):
-    """Layers whose output is added to their input."""
-
-    def __init__(self, layers: Sequence[nn.Module]) -> None:
-        super().__init__()
-        self.layers = nn.Sequential(*layers)
-
-    def forward(self, features: Tensor) -> Tensor:
-        """Features of any shape that the layers keep."""
-        outputs: Tensor = features + self.layers(features)
-        return outputs

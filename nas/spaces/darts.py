@@ -17,6 +17,7 @@ from torch.nn import functional as F
 
 from nas.architecture import Architecture
 from nas.spaces.base import Options, Picker, SearchSpace, image_channels
+from nas.spaces.parts import answer
 from nas.tasks.base import Task
 
 if TYPE_CHECKING:
@@ -69,7 +70,7 @@ class Darts(SearchSpace):
 
     def canonical(self, architecture: Mapping[str, str], task: Task) -> str:
         """Return the sound form of both cells; see `canonical_form`. Raises KeyError or ValueError for a missing or unknown answer."""
-        return " ".join(canonical_form(tuple(_answer(architecture, edge_name(kind, edge)) for edge in EDGES)) for kind in KINDS)
+        return " ".join(canonical_form(tuple(answer(architecture, edge_name(kind, edge), OPERATIONS) for edge in EDGES)) for kind in KINDS)
 
     def discretize(self, mixture: "Mixture", task: Task) -> Architecture:
         """Return the cells of the paper's section 2.4: a node keeps the two edges whose heaviest operation besides `none` weighs most.
@@ -130,14 +131,6 @@ class Darts(SearchSpace):
 def edge_name(kind: str, edge: Edge) -> str:
     """Return the name of the decision on an edge of the normal or the reduction cell; nodes 0 and 1 are the cell's inputs."""
     return f"{kind}.edge_{edge[0]}_{edge[1]}"
-
-
-def _answer(architecture: Mapping[str, str], name: str) -> str:
-    if name not in architecture:
-        raise KeyError(f"the architecture does not answer {name}: pick one of {', '.join(OPERATIONS)}")
-    if architecture[name] not in OPERATIONS:
-        raise ValueError(f"{name} is {architecture[name]!r}: pick one of {', '.join(OPERATIONS)}")
-    return architecture[name]
 
 
 def _refuse_small(shape: Sequence[int]) -> None:

@@ -8,16 +8,15 @@ import json
 import math
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Annotated, Literal, TypeVar, final
+from typing import Annotated, Literal, final
 
 from annotated_types import MinLen
 from pydantic import AfterValidator, Field, PositiveInt
 from torch import Tensor, nn
 
 from nas.spaces.base import Options, Picker, SearchSpace
+from nas.spaces.parts import answer, each_once
 from nas.tasks.base import Task
-
-Entry = TypeVar("Entry", int, float, str)
 
 SKIP = "skip"
 ACTIVATIONS: Mapping[str, Callable[[], nn.Module]] = {"relu": nn.ReLU, "silu": nn.SiLU, "gelu": nn.GELU, "tanh": nn.Tanh}
@@ -26,12 +25,6 @@ NORMALISATIONS: Mapping[str, Callable[[int], nn.Module]] = {
     "batch": nn.BatchNorm1d,
     "none": lambda width: nn.Identity(),
 }
-
-
-def _each_once(entries: tuple[Entry, ...]) -> tuple[Entry, ...]:
-    if len(set(entries)) != len(entries):
-        raise ValueError(f"{list(entries)} holds an entry twice: give each once")
-    return entries
 
 
 @final
@@ -45,15 +38,15 @@ class Mlp(SearchSpace):
     """Numbers that flow between two layers."""
     layers: int = Field(3, ge=1)
     """Layers at most; all but the first may be skipped."""
-    widths: Annotated[tuple[PositiveInt, ...], MinLen(1), AfterValidator(_each_once)] = (16, 32, 64)
+    widths: Annotated[tuple[PositiveInt, ...], MinLen(1), AfterValidator(each_once)] = (16, 32, 64)
     """Widths of a layer to choose from."""
-    normalisations: Annotated[tuple[Literal["layer", "batch", "none"], ...], MinLen(1), AfterValidator(_each_once)] = ("layer", "batch")
+    normalisations: Annotated[tuple[Literal["layer", "batch", "none"], ...], MinLen(1), AfterValidator(each_once)] = ("layer", "batch")
     """What normalises a layer's inputs, to choose from."""
-    activations: Annotated[tuple[Literal["relu", "silu", "gelu", "tanh"], ...], MinLen(1), AfterValidator(_each_once)] = ("relu", "silu")
+    activations: Annotated[tuple[Literal["relu", "silu", "gelu", "tanh"], ...], MinLen(1), AfterValidator(each_once)] = ("relu", "silu")
     """Nonlinearities to choose from."""
-    dropouts: Annotated[tuple[Annotated[float, Field(ge=0, lt=1)], ...], MinLen(1), AfterValidator(_each_once)] = (0.0, 0.1)
+    dropouts: Annotated[tuple[Annotated[float, Field(ge=0, lt=1)], ...], MinLen(1), AfterValidator(each_once)] = (0.0, 0.1)
     """Shares of a layer's numbers that training drops, to choose from."""
-    shortcuts: Annotated[tuple[Literal["identity", "none"], ...], MinLen(1), AfterValidator(_each_once)] = ("identity", "none")
+    shortcuts: Annotated[tuple[Literal["identity", "none"], ...], MinLen(1), AfterValidator(each_once)] = ("identity", "none")
     """Whether a layer adds to the trunk or replaces it, to choose from."""
     most_inputs: PositiveInt = 65536
     """Numbers per example at most: the first layer has `trunk` weights for each of them."""
@@ -77,9 +70,9 @@ class Mlp(SearchSpace):
         found = []
         for layer in range(self.layers):
             widths = tuple(f"w{width}" for width in self.widths)
-            width = _answer(architecture, f"layer_{layer}", (SKIP, *widths) if layer else widths)
+            width = answer(architecture, f"layer_{layer}", (SKIP, *widths) if layer else widths)
             if width != SKIP:
-                found.append([width, *(_answer(architecture, name, tuple(options)) for name, options in self._parts(layer).items())])
+                found.append([width, *(answer(architecture, name, tuple(options)) for name, options in self._parts(layer).items())])
         return json.dumps(found, separators=(",", ":"))
 
     def _inputs(self, shape: Sequence[int]) -> int:
@@ -107,14 +100,6 @@ class Mlp(SearchSpace):
         normalise, activate, drop, shortcut = (pick(name, options) for name, options in self._parts(layer).items())
         into, back = nn.Linear(self.trunk, width), nn.Linear(width, self.trunk)
         return Layer(nn.Sequential(normalise, into, activate, drop, back), shortcut)
-
-
-def _answer(architecture: Mapping[str, str], name: str, options: Sequence[str]) -> str:
-    if name not in architecture:
-        raise KeyError(f"the architecture does not answer {name}: pick one of {', '.join(options)}")
-    if architecture[name] not in options:
-        raise ValueError(f"{name} is {architecture[name]!r}: pick one of {', '.join(options)}")
-    return architecture[name]
 
 
 @final

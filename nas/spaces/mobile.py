@@ -7,25 +7,18 @@ MnasNet, and Cai, Gan, Wang, Zhang and Han 2020, Once-for-all: kernel, expansion
 import json
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Annotated, Literal, Self, TypeVar, final
+from typing import Annotated, Literal, Self, final
 
 from annotated_types import MinLen
 from pydantic import AfterValidator, Field, PositiveInt, model_validator
-from torch import Tensor, nn
+from torch import nn
 
 from nas.spaces.base import Options, Picker, SearchSpace, image_channels
+from nas.spaces.parts import Residual, SqueezeExcite, answer, block_name, each_once
 from nas.tasks.base import Task
-
-Number = TypeVar("Number", int, float)
 
 SKIP = "skip"
 ACTIVATIONS: Mapping[str, Callable[[], nn.Module]] = {"relu6": nn.ReLU6, "silu": nn.SiLU, "hardswish": nn.Hardswish}
-
-
-def _each_once(numbers: tuple[Number, ...]) -> tuple[Number, ...]:
-    if len(set(numbers)) != len(numbers):
-        raise ValueError(f"{list(numbers)} holds a number twice: give each once")
-    return numbers
 
 
 Kernel = Literal[1, 3, 5, 7, 9, 11]
@@ -45,11 +38,11 @@ class Mobile(SearchSpace):
     """Stride of each stage's first block: 2 halves height and width."""
     depth: int = Field(2, ge=1)
     """Blocks per stage at most; all but the first may be skipped."""
-    kernels: Annotated[tuple[Kernel, ...], MinLen(1), AfterValidator(_each_once)] = (3, 5)
+    kernels: Annotated[tuple[Kernel, ...], MinLen(1), AfterValidator(each_once)] = (3, 5)
     """Sizes of the depthwise convolution to choose from."""
-    expansions: Annotated[tuple[PositiveInt, ...], MinLen(1), AfterValidator(_each_once)] = (3, 6)
+    expansions: Annotated[tuple[PositiveInt, ...], MinLen(1), AfterValidator(each_once)] = (3, 6)
     """Inner widths of a block to choose from, as multiples of its input's channels; 1 leaves the expanding convolution out."""
-    squeeze_excite: Annotated[tuple[Share, ...], MinLen(1), AfterValidator(_each_once)] = (0.0, 0.25)
+    squeeze_excite: Annotated[tuple[Share, ...], MinLen(1), AfterValidator(each_once)] = (0.0, 0.25)
     """Sizes of the squeeze-excite layer to choose from, as shares of a block's inner width; 0 is a block without."""
     stem: PositiveInt = 8
     """Channels of the first convolution."""
@@ -92,10 +85,10 @@ class Mobile(SearchSpace):
             blocks = []
             for block in range(self.depth):
                 name = block_name(stage, block)
-                expansion = _answer(architecture, name, (SKIP, *expansions) if block else expansions)
+                expansion = answer(architecture, name, (SKIP, *expansions) if block else expansions)
                 if expansion != SKIP:
-                    kernel = _answer(architecture, f"{name}.kernel", tuple(f"k{kernel}" for kernel in self.kernels))
-                    share = _answer(architecture, f"{name}.squeeze_excite", tuple(_share_name(share) for share in self.squeeze_excite))
+                    kernel = answer(architecture, f"{name}.kernel", tuple(f"k{kernel}" for kernel in self.kernels))
+                    share = answer(architecture, f"{name}.squeeze_excite", tuple(_share_name(share) for share in self.squeeze_excite))
                     blocks.append([expansion, kernel, share])
             stages.append(blocks)
         return json.dumps(stages, separators=(",", ":"))
@@ -123,19 +116,6 @@ class Mobile(SearchSpace):
         return ACTIVATIONS[self.activation]()
 
 
-def block_name(stage: int, block: int) -> str:
-    """Return the name of the decision on a block."""
-    return f"stage_{stage}.block_{block}"
-
-
-def _answer(architecture: Mapping[str, str], name: str, options: Sequence[str]) -> str:
-    if name not in architecture:
-        raise KeyError(f"the architecture does not answer {name}: pick one of {', '.join(options)}")
-    if architecture[name] not in options:
-        raise ValueError(f"{name} is {architecture[name]!r}: pick one of {', '.join(options)}")
-    return architecture[name]
-
-
 def _share_name(share: float) -> str:
     return f"se{share:g}" if share else "none"
 
@@ -157,32 +137,3 @@ def _refuse_small(shape: Sequence[int], strides: Sequence[int]) -> None:
             f"space 'mobile' halves height and width {halvings} times, but images of {shape[1]} x {shape[2]} are one pixel before the "
             f"last time: give at most {(side - 1).bit_length()} of stem_stride and strides a 2, or prepare larger images"
         )
-
-
-@final
-class Residual(nn.Module):
-    """Layers whose output is added to their input."""
-
-    def __init__(self, layers: Sequence[nn.Module]) -> None:
-        super().__init__()
-        self.layers = nn.Sequential(*layers)
-
-    def forward(self, features: Tensor) -> Tensor:
-        """Features of any shape that the layers keep."""
-        outputs: Tensor = features + self.layers(features)
-        return outputs
-
-
-@final
-class SqueezeExcite(nn.Module):
-    """Channels weighed by what all pixels say together (Hu, Shen and Sun 2018, Squeeze-and-excitation networks, section 3)."""
-
-    def __init__(self, channels: int, squeezed: int) -> None:
-        super().__init__()
-        squeeze, excite = nn.Conv2d(channels, squeezed, 1), nn.Conv2d(squeezed, channels, 1)
-        self.weigh = nn.Sequential(nn.AdaptiveAvgPool2d(1), squeeze, nn.ReLU(), excite, nn.Sigmoid())
-
-    def forward(self, features: Tensor) -> Tensor:
-        """Features (batch, channels, height, width) to features of the same shape."""
-        outputs: Tensor = features * self.weigh(features)
-        return outputs

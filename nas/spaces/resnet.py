@@ -7,24 +7,17 @@ Identity mappings in deep residual networks, figure 4e; halving by pooling: He e
 import json
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Annotated, Literal, TypeVar, final
+from typing import Annotated, Literal, final
 
 from annotated_types import MinLen
 from pydantic import AfterValidator, Field, PositiveInt
 from torch import Tensor, nn
 
 from nas.spaces.base import Options, Picker, SearchSpace, image_channels
+from nas.spaces.parts import SqueezeExcite, answer, block_name, each_once
 from nas.tasks.base import Task
 
-Entry = TypeVar("Entry", int, str)
-
 SKIP = "skip"
-
-
-def _each_once(entries: tuple[Entry, ...]) -> tuple[Entry, ...]:
-    if len(set(entries)) != len(entries):
-        raise ValueError(f"{list(entries)} holds an entry twice: give each once")
-    return entries
 
 
 Kind = Literal["basic", "bottleneck", "preactivation"]
@@ -41,17 +34,17 @@ class Resnet(SearchSpace):
     """Channels of each stage; from the second stage on, each halves height and width first."""
     depth: int = Field(2, ge=1)
     """Blocks per stage at most; all but the first may be skipped."""
-    kinds: Annotated[tuple[Kind, ...], MinLen(1), AfterValidator(_each_once)] = ("basic", "bottleneck", "preactivation")
+    kinds: Annotated[tuple[Kind, ...], MinLen(1), AfterValidator(each_once)] = ("basic", "bottleneck", "preactivation")
     """Kinds of block to choose from."""
-    multipliers: Annotated[tuple[PositiveInt, ...], MinLen(1), AfterValidator(_each_once)] = (1, 2)
+    multipliers: Annotated[tuple[PositiveInt, ...], MinLen(1), AfterValidator(each_once)] = (1, 2)
     """Inner widths of a block to choose from, as multiples of the usual one: the stage's, and a quarter of it in a bottleneck."""
-    kernels: Annotated[tuple[Kernel, ...], MinLen(1), AfterValidator(_each_once)] = (3, 5)
+    kernels: Annotated[tuple[Kernel, ...], MinLen(1), AfterValidator(each_once)] = (3, 5)
     """Sizes of a block's spatial convolutions to choose from."""
-    gates: Annotated[tuple[Gate, ...], MinLen(1), AfterValidator(_each_once)] = ("none", "squeeze_excite")
+    gates: Annotated[tuple[Gate, ...], MinLen(1), AfterValidator(each_once)] = ("none", "squeeze_excite")
     """What weighs the channels at the end of a block, to choose from."""
     squeeze: PositiveInt = 16
     """Channels of a gate for each one inside it."""
-    shortcuts: Annotated[tuple[Way, ...], MinLen(1), AfterValidator(_each_once)] = ("convolution", "pooling")
+    shortcuts: Annotated[tuple[Way, ...], MinLen(1), AfterValidator(each_once)] = ("convolution", "pooling")
     """How a shortcut halves, to choose from: a 1 x 1 convolution of stride 2, or average pooling before one of stride 1."""
     stem: PositiveInt = 8
     """Channels of the first convolution."""
@@ -89,11 +82,11 @@ class Resnet(SearchSpace):
             found = []
             for block in range(self.depth):
                 name = block_name(stage, block)
-                kind = _answer(architecture, name, (SKIP, *kinds) if block else kinds)
+                kind = answer(architecture, name, (SKIP, *kinds) if block else kinds)
                 if kind != SKIP:
-                    kernel = _answer(architecture, f"{name}.kernel", kernels)
-                    found.append([kind, kernel, _answer(architecture, f"{name}.gate", self.gates)])
-            shortcut = [_answer(architecture, f"stage_{stage}.shortcut", self.shortcuts)] if stage else []
+                    kernel = answer(architecture, f"{name}.kernel", kernels)
+                    found.append([kind, kernel, answer(architecture, f"{name}.gate", self.gates)])
+            shortcut = [answer(architecture, f"stage_{stage}.shortcut", self.shortcuts)] if stage else []
             stages.append([*shortcut, *found])
         return json.dumps(stages, separators=(",", ":"))
 
@@ -137,19 +130,6 @@ class Resnet(SearchSpace):
         return pick(name, makers)
 
 
-def block_name(stage: int, block: int) -> str:
-    """Return the name of the decision on a block."""
-    return f"stage_{stage}.block_{block}"
-
-
-def _answer(architecture: Mapping[str, str], name: str, options: Sequence[str]) -> str:
-    if name not in architecture:
-        raise KeyError(f"the architecture does not answer {name}: pick one of {', '.join(options)}")
-    if architecture[name] not in options:
-        raise ValueError(f"{name} is {architecture[name]!r}: pick one of {', '.join(options)}")
-    return architecture[name]
-
-
 def _refuse_small(shape: Sequence[int], halvings: int) -> None:
     # An image of one pixel is let through: it has no height and width to lose.
     side = max(shape[1:])
@@ -183,19 +163,4 @@ class Residual(nn.Module):
     def forward(self, features: Tensor) -> Tensor:
         """(batch, inputs, height, width) to (batch, outputs, height, width), halved where the stride is 2."""
         outputs: Tensor = self.after(self.shortcut(features) + self.layers(features))
-        return outputs
-
-
-@final
-class SqueezeExcite(nn.Module):
-    """Channels weighed by what all pixels say together (Hu, Shen and Sun 2018, Squeeze-and-excitation networks, section 3)."""
-
-    def __init__(self, channels: int, squeezed: int) -> None:
-        super().__init__()
-        squeeze, excite = nn.Conv2d(channels, squeezed, 1), nn.Conv2d(squeezed, channels, 1)
-        self.weigh = nn.Sequential(nn.AdaptiveAvgPool2d(1), squeeze, nn.ReLU(), excite, nn.Sigmoid())
-
-    def forward(self, features: Tensor) -> Tensor:
-        """Features (batch, channels, height, width) to features of the same shape."""
-        outputs: Tensor = features * self.weigh(features)
         return outputs

@@ -12,7 +12,15 @@ from nas.strategies.evolution import Evolution
 ROOMS = ("strategies", "spaces", "evaluators", "tasks", "data.sources")
 
 
-HELPERS = {"spaces": {"graph", "published", "shared_edges", "supernet"}, "strategies": {"gaussian", "logits", "policies"}}
+HELPERS = {
+    "evaluators": {"structure"},
+    "spaces": {"graph", "parts", "published", "shared_edges", "supernet"},
+    "strategies": {"gaussian", "logits", "policies"},
+}
+    "evaluators": {"structure"},
+    "spaces": {"graph", "parts", "published", "shared_edges", "supernet"},
+    "strategies": {"gaussian", "logits", "policies"},
+}
 
 
 @pytest.mark.parametrize("room", ROOMS)

@@ -16,8 +16,8 @@ from nas.training.cost import cost
     [
         ({"kernels": (3, 4)}, "a kernel must be odd"),
         ({"kernels": ()}, "at least 1 item"),
-        ({"kernels": (3, 3)}, "holds a number twice"),
-        ({"widths": ((16, 16),)}, "holds a number twice"),
+        ({"kernels": (3, 3)}, "holds an entry twice"),
+        ({"widths": ((16, 16),)}, "holds an entry twice"),
         ({"widths": ()}, "at least 1 item"),
         ({"widths": ((0,),)}, "greater than 0"),
         ({"blocks": 0}, "greater than or equal to 1"),

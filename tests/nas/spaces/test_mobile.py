@@ -12,7 +12,8 @@ from torch import nn
 
 from nas.architecture import Architecture
 from nas.data.dataset import Dataset
-from nas.spaces.mobile import Mobile, SqueezeExcite, block_name
+from nas.spaces.mobile import Mobile
+from nas.spaces.parts import SqueezeExcite, block_name
 
 SMALL = Mobile(widths=(4, 6), strides=(1, 2), depth=3, stem=4, last=8, expansions=(1, 2))
 
@@ -123,11 +124,11 @@ def test_other_inputs_than_images_are_refused() -> None:
         ({"strides": (1, 2)}, "strides has 2 entries and widths 3: give one of each per stage"),
         ({"strides": (1, 2, 3)}, "1 or 2"),
         ({"kernels": (3, 4)}, "1, 3, 5, 7"),
-        ({"kernels": (3, 3)}, "holds a number twice"),
+        ({"kernels": (3, 3)}, "holds an entry twice"),
         ({"kernels": ()}, "at least 1 item"),
         ({"expansions": (0,)}, "greater than 0"),
         ({"squeeze_excite": (1.5,)}, "less than or equal to 1"),
-        ({"squeeze_excite": (0, 0.0)}, "holds a number twice"),
+        ({"squeeze_excite": (0, 0.0)}, "holds an entry twice"),
         ({"depth": 0}, "greater than or equal to 1"),
         ({"activation": "gelu"}, "'relu6', 'silu' or 'hardswish'"),
     ],
