@@ -17,10 +17,6 @@ HELPERS = {
     "spaces": {"graph", "parts", "published", "shared_edges", "supernet"},
     "strategies": {"gaussian", "logits", "policies"},
 }
-    "evaluators": {"structure"},
-    "spaces": {"graph", "parts", "published", "shared_edges", "supernet"},
-    "strategies": {"gaussian", "logits", "policies"},
-}
 
 
 @pytest.mark.parametrize("room", ROOMS)
