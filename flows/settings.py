@@ -139,6 +139,11 @@ def read(
     for override in overrides:
         _override(document, override)
     settings = parse(document)
+    absent = [path for search in settings.search for path in search.warm_start if not (root / path).exists()]
+    if absent:
+        raise SettingsError(
+            f"{FILE}: search.warm_start names {absent[0]}, which does not exist: name the folder of a search, or leave it out"
+        )
     tangled = watched.tangled(root, settings.prepare.source.paths())
     if tangled:
         raise SettingsError("\n".join(f"{FILE}: prepare.source {sentence}" for sentence in tangled))

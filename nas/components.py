@@ -11,6 +11,8 @@ from pydantic_core import ErrorDetails, PydanticCustomError
 
 from nas import load
 
+_WHOLE = "the file"
+
 
 class _Room:
     """Marks a field that holds an entry of a room, chosen by `name`; the other keys are that entry's settings."""
@@ -77,7 +79,11 @@ def _inside(path: tuple[int | str, ...], outer: tuple[int | str, ...]) -> bool:
 def _sentence(problem: ErrorDetails, model: type[BaseModel]) -> list[str]:
     path, kind, context = ".".join(str(part) for part in problem["loc"]), problem["type"], problem.get("ctx", {})
     if kind == "component_settings":
-        return [f"{path}.{line}" if path else line for line in context["lines"]]
+        # What is said of a component as a whole begins with the word for the whole, which here is its path.
+        return [
+            f"{path}{line.removeprefix(_WHOLE)}" if path and line.startswith(_WHOLE) else f"{path}.{line}" if path else line
+            for line in context["lines"]
+        ]
     if kind == "extra_forbidden":
         keys = list(_model_at(model, problem["loc"][:-1]).model_fields)
         return [f"{path} is not a setting: {near(str(problem['loc'][-1]), keys)}"]
@@ -86,7 +92,7 @@ def _sentence(problem: ErrorDetails, model: type[BaseModel]) -> list[str]:
     rule = problem["msg"].removeprefix("Value error, ").removeprefix("Input ")
     if kind == "too_short":
         rule = f"give at least {context['min_length']}"
-    return [f"{path or 'the file'} is {json.dumps(problem['input'], default=str)}: {rule}"]
+    return [f"{path or _WHOLE} is {json.dumps(problem['input'], default=str)}: {rule}"]
 
 
 def near(name: str, known: Sequence[str]) -> str:

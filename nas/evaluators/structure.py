@@ -1,6 +1,7 @@
 """What an architecture costs by its structure alone."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import final
 
 import torch
@@ -11,17 +12,17 @@ from nas.training.cost import cost
 
 
 @final
+@dataclass
 class Costs:
     """Parameters and FLOPs by canonical form, each worked out once."""
 
-    def __init__(self) -> None:
-        self._known: dict[str, dict[str, float]] = {}
+    known: dict[str, dict[str, float]] = field(default_factory=dict)
 
     def of(self, architecture: Architecture, bench: Bench, canonical: Callable[[Mapping[str, str]], str]) -> Mapping[str, float]:
         """Return both for the network that the architecture builds alone; it is built without memory."""
         form = canonical(architecture)
-        if form not in self._known:
+        if form not in self.known:
             with torch.device("meta"):
                 network = bench.space.build(architecture, bench.task)
-            self._known[form] = cost(network, bench.task)
-        return self._known[form]
+            self.known[form] = cost(network, bench.task)
+        return self.known[form]

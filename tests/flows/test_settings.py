@@ -68,7 +68,7 @@ def test_the_schema_accepts_the_file_and_refuses_what_the_settings_refuse(docume
         ("search.trials", "many", ["search.trials", '"many"', "valid integer"]),
         ("search.trials", 0, ["search.trials is 0", "greater than or equal to 1"]),
         ("search.strategy.initail", 3, ["search.strategy.initail is not a setting", "did you mean 'initial'?"]),
-        ("search.strategy", {"name": "evolution", "tournament": 99}, ["search.strategy", "tournament is 99", "population"]),
+        ("search.strategy", {"name": "evolution", "tournament": 99}, ["search.strategy is {", "tournament is 99", "population"]),
         ("search.strategy.name", "evolutoin", ["search.strategy", "'evolutoin'", "did you mean 'evolution'?"]),
         ("search.strategy", {"population": 3}, ["search.strategy", "'name'", "evolution", "random"]),
         ("search.evaluator.recipe.augmentation.shft", 1, ["search.evaluator.recipe.augmentation.shft", "did you mean 'shift'?"]),
@@ -289,3 +289,9 @@ def test_a_wrong_pair_is_refused_before_any_work(document: Any, strategy: str, e
     document["search"] |= {"strategy": strategy, "evaluator": evaluator, "objective": {"metrics": ["parameters"]}}
     with pytest.raises(settings.SettingsError, match=words):
         settings.parse(document)
+
+
+def test_a_warm_start_from_nowhere_is_refused_before_any_work(tmp_path: Path) -> None:
+    (tmp_path / settings.FILE).write_text((ROOT / settings.FILE).read_text())
+    with pytest.raises(settings.SettingsError, match=r"search\.warm_start names nowhere, which does not exist"):
+        settings.read(tmp_path, ["search.warm_start=[nowhere]"])
