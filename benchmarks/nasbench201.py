@@ -18,7 +18,7 @@ import re
 import statistics
 import sys
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import cache, lru_cache
@@ -31,11 +31,11 @@ from pydantic import PrivateAttr
 
 from nas.architecture import Architecture, Choice, Choices
 from nas.components import restore
-from nas.evaluators.table import Table, read
+from nas.evaluators.table import Table, columns_of, read
 from nas.journal import MemoryJournal
 from nas.objective import Objective
-from nas.search import search
-from nas.spaces.cell import EDGES, OPERATIONS, canonical_form
+from nas.search import mismatch, search
+from nas.spaces.cell import EDGES, OPERATIONS, Cell, canonical_form
 from nas.strategies.base import Strategy
 from nas.trial import History, Proposal, Trial
 
@@ -58,6 +58,11 @@ class Timed(Strategy):
 
     _inner: Strategy = PrivateAttr()
     _seconds: list[float] = PrivateAttr(default_factory=list)
+
+    @property
+    def requires(self) -> frozenset[str]:
+        """What the other strategy requires."""
+        return self._inner.requires
 
     def ask(self, history: History, rng: np.random.Generator) -> Proposal | None:
         """Ask the other strategy."""
@@ -90,7 +95,7 @@ def _value(text: str) -> Any:
 @lru_cache(maxsize=4)
 def table_of(question: Question) -> tuple[Table, dict[Architecture, dict[str, float]], Any]:
     """The evaluator, the reported column, and the features of every architecture (computed once per process)."""
-    header = [*_header(question.table)]
+    header = columns_of(question.table)
     known = tuple(name for name in header if re.search(r"_zc_|_params|_flops", name)) if question.features else ()
     stem = re.sub(r"\d+$", "", question.signal)
     steps = {int(name[len(stem) :]): name for name in header if re.fullmatch(re.escape(stem) + r"\d+", name)}
@@ -99,11 +104,11 @@ def table_of(question: Question) -> tuple[Table, dict[Architecture, dict[str, fl
     table = Table(path=question.table, architecture="arch", metrics=metrics, known=known)
     reported = dict(read(question.table, "arch", [question.report]))
 
+    space = Cell()
+
     @cache
     def features(architecture: Architecture) -> tuple[float, ...]:
-        from nas.spaces.cell import Cell
-
-        return (*Cell().features(architecture), *table.features(architecture).values())
+        return (*space.features(architecture), *table.features(architecture).values())
 
     return table, reported, features if question.features else None
 
@@ -141,14 +146,6 @@ def _figures(
 
 def _job(arguments: tuple[Question, dict[str, Any], int]) -> list[tuple[float, float]]:
     return run(*arguments)
-
-
-def _header(path: Path) -> Iterable[str]:
-    import csv
-    import gzip
-
-    with gzip.open(path, "rt") if path.suffix == ".gz" else path.open() as file:
-        return next(csv.reader(file))
 
 
 def _number_at_end(text: str) -> int:
@@ -193,7 +190,8 @@ def main() -> None:
         question = Question(chosen.table, chosen.signal, chosen.report, evaluations, chosen.features == "all")
         table_of(question)[0].evaluate(Trial(0, Proposal(next(iter(table_of(question)[1])))))
         for text in chosen.strategies.split(","):
-            restore("strategies", parse_strategy(text))
+            if wrong := mismatch(restore("strategies", parse_strategy(text)), table_of(question)[0]):
+                raise ValueError(wrong)
     except (ValueError, OSError) as error:
         sys.exit(f"nasbench201: {error}")
     print(json.dumps(measure(question, chosen.strategies.split(","), chosen.runs, chosen.processes)))

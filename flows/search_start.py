@@ -32,10 +32,6 @@ def prepare(root: Path, chosen: Search, bench: Bench) -> Strategy:
     proxy = None if chosen.proxies is None else Proxy(measures=chosen.proxies.measures).bind(bench)
 
     @cache
-    def canonical(architecture: Architecture) -> str:
-        return bench.space.canonical(architecture, bench.task)
-
-    @cache
     def features(architecture: Architecture) -> tuple[float, ...]:
         known = [*bench.space.features(architecture), *chosen.evaluator.features(architecture).values()]
         if proxy is not None and chosen.proxies is not None and chosen.proxies.features:
@@ -44,7 +40,10 @@ def prepare(root: Path, chosen: Search, bench: Bench) -> Strategy:
 
     any_known = bool(features(choices.sample(np.random.default_rng(0))))
     strategy = chosen.strategy.bind(
-        choices, features if any_known else None, canonical, lambda mixture: bench.space.discretize(mixture, bench.task)
+        choices,
+        features if any_known else None,
+        lambda architecture: bench.space.canonical(architecture, bench.task),
+        lambda mixture: bench.space.discretize(mixture, bench.task),
     )
     if proxy is not None and chosen.proxies is not None:
         strategy = _warmed_by_proxies(strategy, proxy, chosen.proxies, choices, bench.seed)

@@ -43,7 +43,7 @@ def search(
 
 _CURES = {
     "gradient": "learns from the gradient with respect to a mixture, which {evaluator} does not give: use the evaluator 'shared'",
-    "curvature": "watches the curvature, which {evaluator} does not report: set its curvature_every, or the strategy's guard to none",
+    "curvature": "watches the curvature, which {evaluator} does not report: set its curvature_every to 20, or the guard to decay",
     "steps": "compares few steps with many, but steps change nothing for {evaluator}: use the evaluator 'scratch', or another strategy",
 }
 

@@ -37,10 +37,11 @@ def run(root: Path, settings: Settings, record: dict[str, Any]) -> None:
         before: Search | None = None
         for count, entry in enumerate(settings.search, 1):
             folder = stack.enter_context(hold(root, "search", _inputs(root, settings, count, dataset, record)))
-            entry.evaluator.bind(Bench(entry.space, task, dataset, folder.path, entry.seed))
+            bench = Bench(entry.space, task, dataset, folder.path, entry.seed)
+            entry.evaluator.bind(bench)
             if before is not None and _shares(before, entry):
                 entry.evaluator.load_state_dict(before.evaluator.state_dict())
-            strategy = search_start.prepare(root, entry, Bench(entry.space, task, dataset, folder.path, entry.seed))
+            strategy = search_start.prepare(root, entry, bench)
             trials = _search(root, entry, strategy, folder)
             before = entry
         candidates = [trial for trial in strategy.candidates(trials) if chosen.evaluator.comparable(trial)]

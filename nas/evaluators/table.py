@@ -100,14 +100,22 @@ def read(path: Path, architecture: str, columns: list[str]) -> Iterator[tuple[Ar
 
     Raises FileNotFoundError when there is no file, ValueError when a column is missing or a value is not a finite number.
     """
-    data = path.read_bytes()
-    text = (gzip.decompress(data) if data.startswith(_GZIP) else data).decode()
-    rows = csv.DictReader(io.StringIO(text))
+    rows = _open(path)
     for column in [architecture, *columns]:
         if column not in (rows.fieldnames or []):
             raise ValueError(f"{path.name} has no column {column!r}: it has {', '.join(rows.fieldnames or [])}")
     for number, row in enumerate(rows, 2):
         yield parse(row[architecture]), {column: _number(row[column], f"{path.name} line {number}, {column}") for column in columns}
+
+
+def columns_of(path: Path) -> list[str]:
+    """Return the names of a table's columns. Raises FileNotFoundError when there is no file."""
+    return list(_open(path).fieldnames or [])
+
+
+def _open(path: Path) -> "csv.DictReader[str]":
+    data = path.read_bytes()
+    return csv.DictReader(io.StringIO((gzip.decompress(data) if data.startswith(_GZIP) else data).decode()))
 
 
 def parse(text: str) -> Architecture:

@@ -10,9 +10,8 @@ about 20 ms (8 runs). Three kernels vote because ten results hardly tell kernels
 instead of 20 gained 0.26 % after 25 evaluations; without, 20 lost nothing by then and gained 0.08 % after 100 (24 to 40 runs).
 """
 
-from collections.abc import Iterable, Iterator, Sequence, Set
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from itertools import chain, product
 from math import inf
 from typing import final
 
@@ -35,10 +34,6 @@ from nas.strategies.gaussian import (
 )
 from nas.trial import History, Proposal, Trial
 
-DRAWS = 100
-"""Random architectures that may all be known before the space is taken to be used up."""
-ENUMERABLE = 65536
-"""Spaces up to this size are gone through one by one before that is said."""
 MEMORY = 400
 """Finished trials that a model is made from at most, since its time grows with their third power."""
 CAUTION = 3
@@ -69,7 +64,6 @@ class Predictor(Strategy):
     members: int = Field(3, ge=1)
     """How many Gaussian processes vote: those that explain the results best, each by how well it does."""
 
-    _forms: dict[bytes, str] = PrivateAttr(default_factory=dict)
     _features_of: dict[bytes, Floats] = PrivateAttr(default_factory=dict)
     _ensemble: tuple[bytes, list[tuple[Kernel, float]]] = PrivateAttr(default=(b"", []))
 
@@ -79,16 +73,18 @@ class Predictor(Strategy):
         None when the whole space is known. What is kept between calls only saves time: the history and the space determine it.
         """
         codes = self._codes(trial.architecture for trial in history)
-        taken = self._taken(codes)
+        taken = {self.canonical(trial.architecture) for trial in history}
         lesson = _Lesson.of(history) if len(history) >= self.initial else None
         if lesson is not None and len(history) < 2 * self.initial and not self._known(codes).size:
             lesson = None
         if lesson is not None and len(candidates := self._candidates(history, codes, rng)):
             utility = self._utility(history, lesson, codes, candidates)
             for index in np.argsort(-utility, kind="stable"):  # from the best on, since telling a form may cost building a network
-                if taken.isdisjoint(self._taken(candidates[index : index + 1])):
-                    return Proposal(self._architecture(candidates[index]))
-        return self._fresh(taken, rng)
+                architecture = self._architecture(candidates[index])
+                if self.canonical(architecture) not in taken:
+                    return Proposal(architecture)
+        fresh = self.unknown(taken, rng)
+        return None if fresh is None else Proposal(fresh)
 
     def _candidates(self, history: History, codes: Codes, rng: np.random.Generator) -> Codes:
         """Neighbours of the best and random architectures, each once, without those whose options are in the history."""
@@ -148,14 +144,6 @@ class Predictor(Strategy):
                 known[key] = np.nan_to_num(self.features(self._architecture(code)), nan=-inf, neginf=-inf)
         return np.array([known[key] for key in keys], dtype=np.float64).reshape(len(codes), -1)
 
-    def _taken(self, codes: Codes) -> set[str]:
-        """The canonical forms, each worked out once."""
-        known, keys = self._forms, [code.tobytes() for code in codes]
-        for key, code in zip(keys, codes, strict=True):
-            if key not in known:
-                known[key] = self.canonical(self._architecture(code))
-        return {known[key] for key in keys}
-
     def _codes(self, architectures: Iterable[Architecture]) -> Codes:
         numbers = [(choice.name, {option: number for number, option in enumerate(choice.options)}) for choice in self.choices]
         return self._stack([number[architecture[name]] for name, number in numbers] for architecture in architectures)
@@ -166,19 +154,8 @@ class Predictor(Strategy):
     def _architecture(self, code: Sequence[int] | Codes) -> Architecture:
         return Architecture({choice.name: choice.options[number] for choice, number in zip(self.choices, code, strict=True)})
 
-    def _fresh(self, taken: Set[str], rng: np.random.Generator) -> Proposal | None:
-        """A random architecture that is not known; None when there seems to be none."""
-        for code in chain(self._random(DRAWS, rng), self._every()):
-            if taken.isdisjoint(self._taken(code[None])):
-                return Proposal(self._architecture(code))
-        return None
-
     def _random(self, count: int, rng: np.random.Generator) -> Codes:
         return rng.integers(0, [len(choice.options) for choice in self.choices], size=(count, len(self.choices)), dtype=np.int16)
-
-    def _every(self) -> Iterator[Codes]:
-        if self.choices.size <= ENUMERABLE:
-            yield from (self._stack([numbers])[0] for numbers in product(*(range(len(choice.options)) for choice in self.choices)))
 
 
 @dataclass(frozen=True)
