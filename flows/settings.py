@@ -168,7 +168,8 @@ def _load(yaml: YAML, path: Path) -> Any:
     try:
         return yaml.load(path.read_text())
     except FileNotFoundError:
-        raise SettingsError(f"{path} does not exist: run the command in the project's folder, or copy {FILE} there") from None
+        cure = f"run the command in the project's folder, or copy {FILE} there" if path.name == FILE else "name a file with settings"
+        raise SettingsError(f"{path} does not exist: {cure}") from None
     except (YAMLError, UnicodeDecodeError) as error:
         raise SettingsError(f"{path.name} is not valid YAML: {' '.join(str(error).split())}") from error
 

@@ -1,7 +1,6 @@
 """Weight sharing: gradients are those of the loss, looks change nothing, options that do not run stay, and a killed search continues."""
 
 import math
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -9,72 +8,22 @@ import pytest
 import torch
 from fake_search import plain, run_search
 from pydantic import ValidationError
+from shared_runs import CELL, CONVS, RECIPE, SMALL, Make, equal, path_of, run, soft, tensors
 from torch import Tensor
 
-from nas.architecture import Architecture
 from nas.data.dataset import Dataset
-from nas.evaluators.base import Bench, guarded
+from nas.evaluators.base import guarded
 from nas.evaluators.shared import Shared
 from nas.journal import FileJournal, MemoryJournal
 from nas.load import load
-from nas.spaces.base import SearchSpace
-from nas.spaces.cell import EDGES, OPERATIONS, Cell
+from nas.spaces.cell import OPERATIONS
 from nas.spaces.chain import Chain
 from nas.spaces.supernet import Mixed
 from nas.tasks.image_classification import ImageClassification
 from nas.training.limits import Limits
 from nas.training.recipe import Recipe
 from nas.training.shared_weights import Judged
-from nas.trial import Proposal, Report, Trial
-
-CELL = Cell(widths=(4,), cells=1)
-RECIPE = Recipe(batch_size=32, learning_rate=0.05, gradient_clip=5.0)
-Make = Callable[..., Shared]
-
-
-@pytest.fixture
-def make(digits: Dataset, digit_task: ImageClassification, tmp_path: Path) -> Make:
-    """Evaluators of one run: the same data and seed."""
-
-    def bound(space: SearchSpace = CELL, seed: int = 7, **settings: Any) -> Shared:
-        chosen = {
-            "schedule_steps": 40,
-            "recipe": RECIPE,
-            "device": "cpu",
-            "curvature_every": 0,
-            "recalibration": 2,
-            "tuning": 0,
-            **settings,
-        }
-        return Shared(**chosen).bind(Bench(space, digit_task, digits, tmp_path / "run", seed))
-
-    return bound
-
-
-def path_of(*operations: str) -> Architecture:
-    return Architecture({f"edge_{source}_{target}": name for (source, target), name in zip(EDGES, operations, strict=True)})
-
-
-CONVS = path_of(*["nor_conv_3x3"] * 6)
-SMALL = path_of("nor_conv_1x1", "none", "skip_connect", "none", "skip_connect", "avg_pool_3x3")
-
-
-def soft(seed: int = 0) -> dict[str, Tensor]:
-    generator = torch.Generator().manual_seed(seed)
-    return {f"edge_{source}_{target}": torch.randn(5, generator=generator).softmax(0) for source, target in EDGES}
-
-
-def tensors(evaluator: Shared) -> dict[str, Tensor]:
-    state = evaluator.state_dict()
-    return {name: tensor.clone() for part in ("network", "optimizer") for name, tensor in state[part].items()}
-
-
-def equal(first: dict[str, Tensor], second: dict[str, Tensor]) -> bool:
-    return first.keys() == second.keys() and all(torch.equal(value, second[name]) for name, value in first.items())
-
-
-def run(evaluator: Shared, *proposals: Proposal) -> list[Report]:
-    return [evaluator.evaluate(Trial(number, proposal)) for number, proposal in enumerate(proposals)]
+from nas.trial import Proposal, Trial
 
 
 def test_the_gradient_is_that_of_the_loss(make: Make) -> None:
