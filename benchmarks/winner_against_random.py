@@ -24,9 +24,9 @@ from flows.stages.train import Job, test_once, train_one
 from flows.watched import watch
 from nas.components import describe, restore
 from nas.data.dataset import Dataset
+from nas.processes import pin_threads, pool_of
 from nas.training.loop import pick_device
 from nas.training.retrain import Plan
-from nas.workers import pin_threads, pool_of
 
 ROOT = Path(__file__).resolve().parents[1]
 AUGMENTATION = "{shift: 2, flip: true}"

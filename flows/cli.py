@@ -1,16 +1,16 @@
 """The `nasflow` command."""
 
 import os
-import signal
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from enum import StrEnum
 from pathlib import Path
-from types import FrameType
 from typing import Annotated
 
 import typer
+
+from flows.commands import runs, verify
+from flows.ending import errors, stoppable
 
 app = typer.Typer(
     add_completion=False,
@@ -18,6 +18,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Neural architecture search that ships what it measured.",
 )
+
+app.add_typer(runs.app, name="runs")
+app.command("verify")(verify.verify)
 
 Overrides = Annotated[
     list[str] | None, typer.Option("--set", help="Override a setting, as section.key=value; it is written to params.yaml.")
@@ -40,7 +43,7 @@ def run(
     force: Annotated[bool, typer.Option("--force", help="Run stages that are up to date, too.")] = False,
 ) -> None:
     """Run the pipeline: every stage that is not up to date, through DVC, shown in Prefect."""
-    with _errors():
+    with errors():
         from flows import launch
 
         check = [word for override in overrides or [] for word in ("--set", override)]
@@ -60,7 +63,7 @@ def stage(name: Stage, overrides: Overrides = None) -> None:
 
     if "DVC_STAGE" in os.environ:
         die_with_parent()
-    with _stoppable(), _errors():
+    with stoppable(), errors():
         from flows import lineage, settings, tracking
 
         if overrides:
@@ -80,7 +83,7 @@ def _stage(name: Stage) -> Callable[..., None]:
 @app.command()
 def check(overrides: Overrides = None) -> None:
     """Check params.yaml as a whole, and let dvc.yaml name the data it points to; overrides are written when all is well."""
-    with _errors():
+    with errors():
         from flows import settings, tracking, watched
 
         chosen = settings.read(Path.cwd(), overrides or [], tracking.editing(Path.cwd()))
@@ -98,7 +101,7 @@ def use(
     overrides: Overrides = None,
 ) -> None:
     """Take the sections of another file into params.yaml, in the place of those it has; the whole is checked first."""
-    with _errors():
+    with errors():
         from flows import settings, tracking
 
         settings.read(Path.cwd(), overrides or [], tracking.editing(Path.cwd()), file)
@@ -108,7 +111,7 @@ def use(
 @app.command()
 def show() -> None:
     """Print what the last run found."""
-    with _errors():
+    with errors():
         from flows import results
 
         results.show(Path.cwd())
@@ -120,45 +123,6 @@ def write_schema() -> None:
     from flows import schema
 
     print(schema.write_schema(Path.cwd()))
-
-
-@contextmanager
-def _errors() -> Iterator[None]:
-    """Turn an error that a person can mend into its sentence and exit code 1; others keep their traceback."""
-    try:
-        yield
-    except (ValueError, RuntimeError, OSError) as error:
-        from flows import console, launch, tracking
-
-        if os.environ.get("NASFLOW_TRACEBACK"):
-            raise
-        console.fail(f"nasflow: {error}")
-        sys.exit(launch.BUSY if isinstance(error, tracking.BusyError) else 1)
-
-
-@contextmanager
-def _stoppable() -> Iterator[None]:
-    """Turn Ctrl-C and SIGTERM into a sentence and exit code 130 or 143, after everything that runs was ended."""
-    from flows.launch import Stopped
-
-    numbers = (signal.SIGINT, signal.SIGTERM)
-
-    def stop(number: int, frame: FrameType | None) -> None:
-        for other in numbers:
-            signal.signal(other, signal.SIG_IGN)  # a second one must not interrupt the clearing up
-        raise Stopped(number)
-
-    before = {number: signal.signal(number, stop) for number in numbers}
-    try:
-        yield
-    except Stopped as stopped:
-        from flows import console
-
-        console.fail("nasflow: stopped: run the same command again to continue")
-        sys.exit(128 + stopped.number)
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def main() -> None:

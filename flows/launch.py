@@ -16,6 +16,7 @@ from types import FrameType
 from typing import final
 
 from flows import processes, tracking
+from flows.ending import Stopped
 
 SERVER_SECONDS = 180.0
 BUSY = 2
@@ -28,15 +29,6 @@ _DEFAULTS = {
     # Each try waits twice as long: Prefect's own 5 keep a run that has lost its server hanging for minutes.
     "PREFECT_CLIENT_MAX_RETRIES": "3",
 }
-
-
-@final
-class Stopped(BaseException):
-    """A signal asked this process to end; like KeyboardInterrupt no ordinary handler may swallow it."""
-
-    def __init__(self, number: int) -> None:
-        super().__init__(number)
-        self.number = number
 
 
 def run(

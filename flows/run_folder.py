@@ -5,23 +5,31 @@ published to `results/<stage>/` in two renames, the first undone at the next sta
 """
 
 import contextlib
-import fcntl
 import hashlib
 import json
 import os
+import re
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from flows import console, environment, run_state
+from flows.ending import finish_first
 from flows.lineage import changes
+from flows.locks import HeldError, exclusive, now
 from flows.tracking import WORK
-from nas import atomic
+from nas import atomic, journal
 
 FORMAT_VERSION = 1
 """Raise when the same inputs would give another result."""
+
+
+ENVIRONMENTS = "environment.json"
+_HALF_WRITTEN = re.compile(r"\..+\.[a-z0-9_]{8}")
+"""How `nas.atomic` names a file that is not whole yet."""
 
 
 class RunError(RuntimeError):
@@ -30,11 +38,21 @@ class RunError(RuntimeError):
 
 @dataclass(frozen=True, slots=True)
 class RunFolder:
-    """The folder of one run, held by this process."""
+    """The folder of one run, held by this process.
+
+    `environments`: those in which the run was worked on, in order, as `environment.json` holds them.
+    """
 
     stage: str
     fingerprint: str
     path: Path
+    inputs: Mapping[str, Any]
+    environments: Sequence[Mapping[str, Any]]
+
+    @property
+    def name(self) -> str:
+        """The name of the folder."""
+        return self.path.name
 
 
 def fingerprint(inputs: Mapping[str, Any]) -> str:
@@ -44,21 +62,88 @@ def fingerprint(inputs: Mapping[str, Any]) -> str:
 
 
 @contextmanager
-def hold(root: Path, stage: str, inputs: Mapping[str, Any]) -> Iterator[RunFolder]:
+def hold(root: Path, stage: str, inputs: Mapping[str, Any], about: Mapping[str, Any] | None = None) -> Iterator[RunFolder]:
     """Make or reopen the folder of a run and hold it until the end; the system lets go of it when the process dies.
 
-    Raises RunError when another process holds the same run.
+    How the run stands is in its `state.json` all the while, with what the stage tells in `about`: `trials`, how many are planned,
+    `metric`, by which the best is chosen, `looks`, which says that only trials without steps are compared, and `device`, where it is
+    not that of the inputs. After what a run goes on, and whether exactly, is said. Raises RunError when another process holds the same run.
     """
-    with contextlib.suppress(_HeldError), _exclusive(_desk(root, stage)):  # who publishes right now has nothing to be undone
+    with contextlib.suppress(HeldError), exclusive(_desk(root, stage)):  # who publishes right now has nothing to be undone
         _undo(root, stage)
     name = fingerprint(inputs)
     path = root / WORK / f"{stage}-{name}"
+    with contextlib.ExitStack() as stack:
+        try:
+            stack.enter_context(exclusive(path))
+        except HeldError as error:
+            raise RunError(f"{stage} with these settings is being run by {error}") from error
+        before = stack.enter_context(run_state.noted(path, about or {}))
+        atomic.write_json(path / "inputs.json", dict(inputs))
+        _remove_half_written(path)
+        known = _note_environment(path, environment.present(str((about or {}).get("device", inputs.get("device", "cpu")))))
+        if line := _continues(before, known):
+            console.say(f"{stage} {name}: {line}")
+        yield RunFolder(stage, name, path, inputs, known)
+
+
+def origin(*folders: RunFolder) -> dict[str, Any]:
+    """Return what the lineage of results says of the runs that made them: their names, and inputs and environments of the last."""
+    last = folders[-1]
+    return {"runs": [folder.name for folder in folders], "inputs": dict(last.inputs), "environments": [*last.environments]}
+
+
+def environments(folder: Path) -> list[dict[str, Any]]:
+    """Return the environments in which a run was worked on, oldest first: {"since", "trials": how many there were, "environment"}."""
     try:
-        with _exclusive(path):
-            atomic.write_json(path / "inputs.json", dict(inputs))
-            yield RunFolder(stage, name, path)
-    except _HeldError as error:
-        raise RunError(f"{stage} with these settings is being run by {error}: wait for it, or end it") from error
+        known: list[dict[str, Any]] = json.loads((folder / ENVIRONMENTS).read_text())
+    except (FileNotFoundError, ValueError):
+        return []
+    return known
+
+
+def _note_environment(folder: Path, present: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Note the present environment where the run was not worked on in it last."""
+    known = environments(folder)
+    if not known or known[-1]["environment"] != present:
+        try:
+            trials = len(journal.read(folder))
+        except (FileNotFoundError, journal.JournalError):  # trains, has not begun, or is refused when it is resumed
+            trials = 0
+        known.append({"since": now(), "trials": trials, "environment": dict(present)})
+        atomic.write_json(folder / ENVIRONMENTS, known)
+    return known
+
+
+def _continues(before: run_state.State, known: Sequence[Mapping[str, Any]]) -> str:
+    """What goes on after which end, and whether exactly; empty for a run that begins or was done."""
+    ends = {
+        run_state.KILLED: f"was killed (process {before.pid}, running since {before.since})",
+        run_state.PAUSED: f"was stopped by {before.reason} ({before.since})",
+        run_state.FAILED: f"had failed ({before.reason})",
+    }
+    present = known[-1]["environment"]
+    changed = environment.differences(known[0]["environment"], present)
+    if before.name not in ends and not (changed and before.name == run_state.FINISHED):
+        return ""
+    if changed:
+        guarantee = f"continues under {', '.join(changed)}: what is computed from here on may differ in the last bits"
+    elif len(known) > 1:
+        guarantee = (
+            "continues in the environment that it began in; what was computed in between, in another one, may differ in the last bits"
+        )
+    elif present["device"] == "cpu":
+        guarantee = "continues exactly, in the environment that it began in"
+    else:
+        guarantee = f"continues on {present['device']}: figures agree with those of a run without a stop up to float noise"
+    return f"{ends[before.name]}; {guarantee}" if before.name in ends else guarantee
+
+
+def _remove_half_written(folder: Path) -> None:
+    """Remove the files that a killed process was writing; nobody else writes here now."""
+    for path in folder.rglob(".*"):
+        if _HALF_WRITTEN.fullmatch(path.name) and path.is_file():
+            path.unlink(missing_ok=True)
 
 
 @contextmanager
@@ -70,7 +155,7 @@ def publish(root: Path, stage: str, lineage: Mapping[str, Any]) -> Iterator[Path
     its start has changed since: DVC would note the new content as what the results were made from.
     """
     try:
-        with _exclusive(_desk(root, stage)):
+        with exclusive(_desk(root, stage)):
             _undo(root, stage)
             fresh = _desk(root, stage) / "fresh"
             fresh.mkdir()
@@ -80,11 +165,21 @@ def publish(root: Path, stage: str, lineage: Mapping[str, Any]) -> Iterator[Path
                 if changed:
                     raise RunError("\n".join([*changed, "nothing was published: run the stage again"]))
                 atomic.write_json(fresh / "lineage.json", dict(lineage))
-                _swap(root, stage)
+                digest = hashlib.md5((fresh / "lineage.json").read_bytes(), usedforsecurity=False).hexdigest()
+                with finish_first():
+                    _swap(root, stage)
+                    for name in lineage.get("runs", ()):
+                        _note_publication(root / WORK / name, digest)
             finally:
                 _undo(root, stage)
-    except _HeldError as error:
-        raise RunError(f"the results of {stage} are being written by {error}: wait for it, or end it") from error
+    except HeldError as error:
+        raise RunError(f"the results of {stage} are being written by {error}") from error
+
+
+def _note_publication(folder: Path, digest: str) -> None:
+    """Note under which hash DVC knows what a run has published: dvc.lock then tells that the run is needed, wherever results are."""
+    known = run_state.read_held(folder).about.get("published", [])
+    run_state.note(folder, {"published": [*(other for other in known if other != digest), digest]})
 
 
 def _swap(root: Path, stage: str) -> None:
@@ -126,25 +221,3 @@ def _make_durable(folder: Path) -> None:
             finally:
                 os.close(handle)
         atomic.sync_folder(Path(place))
-
-
-class _HeldError(Exception):
-    """Another process holds a folder; the message names it."""
-
-
-@contextmanager
-def _exclusive(folder: Path) -> Iterator[None]:
-    """Make a folder and hold it until the end; the system lets go of it when the process dies."""
-    folder.mkdir(parents=True, exist_ok=True)
-    handle = os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o644)
-    try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            owner = os.pread(handle, 32, 0).decode().strip()
-            raise _HeldError(f"process {owner}" if owner else "another process") from error
-        os.ftruncate(handle, 0)
-        os.pwrite(handle, str(os.getpid()).encode(), 0)
-        yield
-    finally:
-        os.close(handle)

@@ -7,7 +7,7 @@ from typing import Any, final
 
 from flows import console, plots, results
 from flows.searches import Search
-from nas import atomic
+from nas import atomic, failures
 from nas.components import describe
 from nas.evaluators.base import Evaluator
 from nas.finalists import Finalist
@@ -92,12 +92,15 @@ def write(target: Path, trials: Sequence[Trial], best: Mapping[str, Any], chosen
     _write_rows(target / "history.csv", ["trial", "score", "best"], curve)
     plots.search_progress(target / "progress.png", curve, chosen.objective.metrics[0].removeprefix("-"))
     counts = {status: sum(trial.status == status for trial in trials) for status in _STATUSES}
+    kinds = failures.counts(trials)
     reused = sum(trial.report is not None and trial.report.reused is not None for trial in trials)
     atomic.write_json(target / "best.json", dict(best))
-    atomic.write_json(target / "metrics.json", {"select": best["score"], "confirm": best["confirm"], "trials": len(trials), **counts})
+    headline = {"select": best["score"], "confirm": best["confirm"], "trials": len(trials), **counts, "failures": kinds}
+    atomic.write_json(target / "metrics.json", headline)
     rows = [
         ("strategy", ", ".join(f"{key} {value}" for key, value in describe(chosen.strategy).items())),
         ("trials", f"{len(trials)}: {', '.join(f'{count} {status}' for status, count in counts.items() if count)}; {reused} reused"),
+        *([("failures", f"{counts['failed']} failed: {failures.words(kinds)}")] if kinds else []),
         ("winner", f"trial {best['trial']}, {best['metric']} {best['score']:.4f} on select, {best['confirm']:.4f} on confirm"),
         ("architecture", results.words(best)),
     ]
@@ -122,11 +125,12 @@ def _write_trials(path: Path, trials: Sequence[Trial]) -> None:
     for trial in trials:
         score = trial.score.values[0] if trial.score and trial.score.values else ""
         reused = trial.report.reused if trial.report and trial.report.reused is not None else ""
-        error = trial.report.error if trial.report and trial.report.error else ""
+        kind, error = (trial.report.kind or "", trial.report.error or "") if trial.report else ("", "")
         measured = [_reported(trial).get(name, "") for name in metrics]
         steps = "" if trial.proposal.steps is None else trial.proposal.steps
-        rows.append([trial.number, trial.status, steps, score, *measured, reused, error, *(trial.architecture[name] for name in choices)])
-    _write_rows(path, ["number", "status", "steps", "score", *metrics, "reused", "error", *choices], rows)
+        answers = [trial.architecture[name] for name in choices]
+        rows.append([trial.number, trial.status, steps, score, *measured, reused, kind, error, *answers])
+    _write_rows(path, ["number", "status", "steps", "score", *metrics, "reused", "kind", "error", *choices], rows)
 
 
 def _best_so_far(trials: Sequence[Trial], objective: Objective) -> list[tuple[int, float, float]]:

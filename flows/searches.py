@@ -3,11 +3,12 @@
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, WithJsonSchema
 
-from nas.components import component, near
+from nas.components import component, component_name, near
 from nas.evaluators.base import Evaluator
 from nas.evaluators.proxy import Proxy
+from nas.evaluators.scratch import Scratch
 from nas.objective import Objective
 from nas.search import mismatch
 from nas.spaces.base import SearchSpace
@@ -20,6 +21,15 @@ LARGEST_SEED = 2**63 - 1
 """What PyTorch takes."""
 Seed = Annotated[int, Field(ge=0, le=LARGEST_SEED)]
 
+
+def _of_number(device: Any) -> Any:
+    """A GPU by its number."""
+    return f"cuda:{device}" if isinstance(device, int) and not isinstance(device, bool) else device
+
+
+_DEVICE = Scratch.model_fields["device"].metadata
+_DEVICE_SCHEMA = {"anyOf": [{"type": "integer", "minimum": 0}, TypeAdapter(Annotated[str, *_DEVICE]).json_schema()]}
+WorkerDevice = Annotated[str, BeforeValidator(_of_number), *_DEVICE, WithJsonSchema(_DEVICE_SCHEMA)]
 Measures = Annotated[tuple[Name, ...], *Proxy.model_fields["measures"].metadata]
 
 
@@ -49,8 +59,12 @@ class Search(BaseModel):
     """Architectures to evaluate; more of them later continue the same search, unless its trials share weights."""
     workers: int = Field(1, ge=1)
     """Processes that evaluate side by side, each with one thread; part of what determines the result."""
+    devices: list[WorkerDevice] = []
+    """One device for every worker, such as `[0, 0, 1, 1]` or `[cpu, cuda:0]`; empty leaves them all to the evaluator's device."""
     finalists: int = Field(3, ge=1)
     """How many of the best by `select` are compared on `confirm` to choose the winner."""
+    max_failures: float = Field(0.5, ge=0, le=1)
+    """Share of the trials that may fail; beyond it, from the tenth trial on, the search stops and says why. 1 never stops."""
     space: Annotated[SearchSpace, *component("spaces")]
     """The networks to search among."""
     strategy: Annotated[Strategy, *component("strategies")]
@@ -77,6 +91,16 @@ class Search(BaseModel):
             yield f"strategy: {wrong}"
         if self.workers > 1 and self.evaluator.commit_every > 1:
             yield f"workers is {self.workers}, but the evaluator shares weights between trials, which only one process can: set it to 1"
+        yield from self._wrong_devices()
+
+    def _wrong_devices(self) -> Iterator[str]:
+        name, fields = component_name(self.evaluator), type(self.evaluator).model_fields
+        if self.devices and "device" not in fields:
+            yield f"devices is {self.devices}, but the evaluator {name!r} has no setting 'device': leave devices empty"
+        elif self.devices and self.evaluator.commit_every > 1:
+            yield f"devices is {self.devices}, but the evaluator {name!r} runs in one process: leave devices empty and set evaluator.device"
+        elif self.devices and len(self.devices) != self.workers:
+            yield f"devices names {len(self.devices)}, but workers is {self.workers}: name one for every worker, or none"
 
 
 def merged(document: Any) -> Any:

@@ -26,6 +26,10 @@ from nas.tasks.base import Task
 from nas.training.recipe import Recipe
 
 FILE = "params.yaml"
+_LEVELS = 30
+"""How deep settings may nest: more than twice what any needs."""
+_NOT_YAML = (YAMLError, ValueError, TypeError, LookupError, AttributeError, AssertionError, RecursionError, NotImplementedError)
+"""What ruamel.yaml raises on text that is no YAML, and on tags such as `!!int x`."""
 Device = Annotated[str, *Scratch.model_fields["device"].metadata]
 
 
@@ -155,6 +159,7 @@ def read(
 
 def parse(document: Any) -> Settings:
     """Validate settings that were read already. Raises SettingsError with every mistake on a line of its own."""
+    _check_shape(document)
     try:
         return Settings.model_validate(document)
     except ValidationError as error:
@@ -170,8 +175,22 @@ def _load(yaml: YAML, path: Path) -> Any:
     except FileNotFoundError:
         cure = f"run the command in the project's folder, or copy {FILE} there" if path.name == FILE else "name a file with settings"
         raise SettingsError(f"{path} does not exist: {cure}") from None
-    except (YAMLError, UnicodeDecodeError) as error:
+    except _NOT_YAML as error:
         raise SettingsError(f"{path.name} is not valid YAML: {' '.join(str(error).split())}") from error
+
+
+def _check_shape(document: Any, levels: int = _LEVELS) -> None:
+    """Raise SettingsError where no path of words leads to a value: YAML can name a value by a list, and hold it in itself."""
+    if levels == 0:
+        raise SettingsError(f"{FILE} nests more than {_LEVELS} levels, or an anchor (&) holds itself: write it flat")
+    if isinstance(document, Mapping):
+        for key, value in document.items():
+            if not isinstance(key, str | int | float | None):
+                raise SettingsError(f"{FILE} names a setting by {str(key)!r}: names are words")
+            _check_shape(value, levels - 1)
+    elif isinstance(document, list | tuple | set):
+        for value in document:
+            _check_shape(value, levels - 1)
 
 
 def _take_over(document: Any, example: Any, path: Path) -> None:
@@ -199,12 +218,13 @@ def _override(document: Any, override: str) -> None:
     for parent in parents:
         section = _entry(section, parent)
         if not isinstance(section, dict | list):
-            raise SettingsError(f"--set {override!r}: {FILE} has no section {parent!r} to set {key!r} in; {near(parent, list(document))}")
+            known = list(Settings.model_fields)  # the file may be anything but a mapping
+            raise SettingsError(f"--set {override!r}: {FILE} has no section {parent!r} to set {key!r} in; {near(parent, known)}")
     if isinstance(section, list):
         raise SettingsError(f"--set {override!r}: {'.'.join(parents)} is a list: write {'.'.join(parents)}.0.{key} for its first entry")
     try:
         section[key] = YAML(typ="safe").load(text)
-    except YAMLError as error:
+    except _NOT_YAML as error:
         raise SettingsError(f"--set {override!r}: the value is not valid YAML") from error
 
 

@@ -4,17 +4,19 @@ Every line carries a checksum. Lines count only up to the last commit line: resu
 trials, waiting proposals and learned state always belong to one moment.
 """
 
+import contextlib
 import json
-import os
 import zlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, BinaryIO, Protocol, Self
+from typing import Any, Protocol, Self
 
 from nas import atomic
-from nas.architecture import Architecture
-from nas.trial import Proposal, Report, Score, Trial
+from nas.trial import Trial
+from nas.trial_record import decode_trial as decode_trial
+from nas.trial_record import encode_trial as encode_trial
+from nas.trial_record import number_of
 
 FORMAT_VERSION = 1
 
@@ -61,13 +63,15 @@ class MemoryJournal:
 class FileJournal:
     """A journal in `folder`/journal.jsonl, with snapshots of learned state beside it.
 
-    The folder is written by one process at a time; whoever opens it holds the lock of the run.
+    The folder is written by one process at a time; whoever opens it holds the lock of the run. `say` is told, in a sentence, when
+    what a kill left half written was cut.
     """
 
-    def __init__(self, folder: Path, *, fingerprint: str) -> None:
+    def __init__(self, folder: Path, *, fingerprint: str, say: Callable[[str], object] = lambda line: None) -> None:
         self._path = folder / "journal.jsonl"
         self._fingerprint = fingerprint
-        self._file: BinaryIO | None = None
+        self._say = say
+        self._file: atomic.Growing | None = None
         self._lines: list[bytes] = []
         self._told = 0
         self._snapshot: str | None = None
@@ -76,50 +80,61 @@ class FileJournal:
         """Return what was committed, and cut what was not.
 
         Raises JournalError when a line before the last commit is damaged, or when the journal belongs to another
-        search or format; the files are then as they were.
+        search or format, and DiskError when the disk does not give or take it; the files are then as they were.
         """
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        records, length = self._committed()
-        if records:
-            self._check_header(records[0])
-        trials = [decode_trial(record["trial"]) for record in records if "trial" in record]
-        commits = [record for record in records if "commit" in record]
-        if commits:
-            self._told, self._snapshot = len(trials), commits[-1]["state"]
-            trials += [decode_trial(record) for record in commits[-1]["waiting"]]
-        resumed = Resumed(trials, self._load_state())
-        self._file = self._path.open("ab", buffering=0)
-        self._file.truncate(length)
-        if not records:
-            self._write([_line({"format": FORMAT_VERSION, "fingerprint": self._fingerprint})])
-            atomic.sync_folder(self._path.parent)
+        found = _read(self._path, "finish the search with the version that began it, or start anew")
+        header = _line({"format": FORMAT_VERSION, "fingerprint": self._fingerprint})
+        if found.fingerprint not in (None, self._fingerprint):
+            raise JournalError(f"{self._path} belongs to the search {found.fingerprint}, not to {self._fingerprint}: use another folder")
+        if found.fingerprint is None and not header.startswith(found.rest.rstrip(b"\0")):
+            raise JournalError(f"{self._path} line 1 is damaged, or this is not a journal: restore the file or start anew")
+        self._told, self._snapshot = len(found.trials), found.snapshot
+        resumed = Resumed(found.trials + found.waiting, self._load_state())
+        atomic.make_folder(self._path.parent)
+        self._file = atomic.Growing(self._path, found.length)
+        if found.rest:
+            self._say(
+                f"{self._path}: cut {len(found.rest)} bytes behind line {found.lines}, left by a commit that a kill or a loss of power "
+                f"interrupted; {len(found.trials)} trials were committed before, and the search goes on from there"
+            )
+        if found.fingerprint is None:
+            self._file.append(header)
         self._remove_other_snapshots()
         return resumed
 
     def append(self, trial: Trial) -> None:
-        """Note a finished trial; it counts from the next commit."""
+        """Note a finished trial; it counts from the next commit. Raises ValueError when it is not the next by number."""
+        if trial.number != self._told:
+            raise ValueError(f"trial {trial.number} was finished where {self._told} is the next: a journal holds trials in order")
         self._lines.append(_line({"trial": encode_trial(trial)}))
         self._told += 1
 
     def commit(self, waiting: Iterable[Trial], state: dict[str, Any]) -> None:
         """Make all notes, the trials that are running and the learned state durable at once.
 
-        Raises OSError when the disk does not take them; what was committed before stays, and this object is closed.
+        Raises DiskError when the disk does not take them, or the file was removed or changed by somebody else; what was committed
+        before stays, and this object is closed.
         """
+        if self._file is None:
+            raise JournalError(f"{self._path} is not open: call resume first")
+        try:
+            self._commit(self._file, waiting, state)
+        except BaseException:
+            self.close()  # its notes and the learned state are of different moments now
+            raise
+
+    def _commit(self, file: atomic.Growing, waiting: Iterable[Trial], state: dict[str, Any]) -> None:
+        file.check()
         previous, self._snapshot = self._snapshot, f"state-{self._told}.pt" if any(state.values()) else None
         if self._snapshot:
             from nas import checkpoint  # with PyTorch, which searches without learned state can do without
 
             checkpoint.save(self._path.parent / self._snapshot, state)
         record = {"commit": self._told, "waiting": [encode_trial(trial) for trial in waiting], "state": self._snapshot}
-        try:
-            self._write([*self._lines, _line(record)])
-        except BaseException:
-            self.close()  # the file may end in part of a line, and nothing may follow that
-            raise
+        file.append(b"".join([*self._lines, _line(record)]))
         self._lines = []
         if previous and previous != self._snapshot:
-            (self._path.parent / previous).unlink(missing_ok=True)
+            _remove(self._path.parent / previous)
 
     def close(self) -> None:
         """Let go of the file; what was not committed is dropped."""
@@ -133,49 +148,6 @@ class FileJournal:
     def __exit__(self, *exception: object) -> None:
         self.close()
 
-    def _committed(self) -> tuple[list[dict[str, Any]], int]:
-        """Read the records up to the last commit (or the header) and their length in bytes."""
-        if not self._path.exists():
-            return [], 0
-        data = self._path.read_bytes()
-        records: list[dict[str, Any]] = []
-        good, position, end = 0, 0, 0
-        for number, line in enumerate(data.splitlines(keepends=True), 1):
-            position += len(line)
-            record = _parse(line)
-            if record is None:
-                torn = b"\0" in line  # a loss of power can keep the later page of the last commit and leave zeros for the earlier
-                if _commits(data[position:]) > torn:
-                    raise JournalError(
-                        f"{self._path} line {number} is damaged although later lines are sound: restore the file or start anew"
-                    )
-                if number == 1 and line.endswith(b"\n"):
-                    raise JournalError(f"{self._path} line 1 is damaged, or this is not a journal: restore the file or start anew")
-                break
-            records.append(record)
-            if "trial" not in record:
-                good, end = len(records), position
-        return records[:good], end
-
-    def _check_header(self, header: dict[str, Any]) -> None:
-        if header.get("format") != FORMAT_VERSION:
-            raise JournalError(
-                f"{self._path} has journal format {header.get('format')}, this version writes {FORMAT_VERSION}: "
-                "finish the search with the version that began it, or start anew"
-            )
-        if header.get("fingerprint") != self._fingerprint:
-            raise JournalError(
-                f"{self._path} belongs to the search {header.get('fingerprint')}, not to {self._fingerprint}: use another folder"
-            )
-
-    def _write(self, lines: list[bytes]) -> None:
-        if self._file is None:
-            raise JournalError(f"{self._path} is not open: call resume first")
-        data = memoryview(b"".join(lines))
-        while data:
-            data = data[self._file.write(data) :]
-        os.fdatasync(self._file.fileno())
-
     def _load_state(self) -> dict[str, Any]:
         if self._snapshot is None:
             return {}
@@ -183,7 +155,7 @@ class FileJournal:
 
         path = self._path.parent / self._snapshot
         try:
-            return checkpoint.load(path)
+            return checkpoint.load(path, "strategy", "evaluator")
         except FileNotFoundError as error:
             raise JournalError(f"{path} is missing although the journal names it: restore the file or start anew") from error
         except checkpoint.CheckpointError as error:
@@ -194,7 +166,12 @@ class FileJournal:
         for pattern in ("state-*.pt", ".state-*.pt.*"):
             for path in self._path.parent.glob(pattern):
                 if path.name != self._snapshot:
-                    path.unlink(missing_ok=True)
+                    _remove(path)
+
+
+def _remove(path: Path) -> None:
+    with contextlib.suppress(OSError):  # nothing reads it again, and the next start tries again
+        path.unlink()
 
 
 def read(path: Path) -> list[Trial]:
@@ -205,65 +182,106 @@ def read(path: Path) -> list[Trial]:
     folder = path.parent if path.name == "journal.jsonl" else path
     if not (folder / "journal.jsonl").is_file():
         raise FileNotFoundError(f"{path} holds no journal.jsonl: name the folder of a search, such as .nasflow/search-…")
-    records, _ = FileJournal(folder, fingerprint="")._committed()
-    if records and records[0].get("format") != FORMAT_VERSION:
-        raise JournalError(f"{path} has journal format {records[0].get('format')}, this version reads {FORMAT_VERSION}: leave it out")
-    return [decode_trial(record["trial"]) for record in records if "trial" in record]
+    return _read(folder / "journal.jsonl", "leave it out").trials
+
+
+@dataclass
+class _Found:
+    """What a journal holds up to its last commit; `rest` are the bytes behind, `fingerprint` is None when there is no first line."""
+
+    fingerprint: str | None = None
+    trials: list[Trial] = field(default_factory=list)
+    waiting: list[Trial] = field(default_factory=list)
+    snapshot: str | None = None
+    lines: int = 0
+    length: int = 0
+    rest: bytes = b""
+
+
+def _read(path: Path, otherwise: str) -> _Found:
+    """Read up to the last commit. Raises JournalError; `otherwise` is what to do about a journal of another format."""
+    with atomic.explained(path, "read", "it is as it was"):
+        data = path.read_bytes() if path.exists() else b""
+    lines, found, trials, position = data.split(b"\n"), _Found(), list[Trial](), 0
+    for number, line in enumerate(lines[:-1], 1):
+        try:
+            record = _parse(line)
+            if record is None:
+                _refuse_unless_torn(path, number, line, lines[number:])
+                break
+            position += len(line) + 1
+            if number == 1:
+                found.fingerprint = _fingerprint_of(record, path, otherwise)
+            elif "trial" in record:
+                trials.append(_due(record["trial"], len(trials), finished=True))
+            else:
+                found.waiting, found.snapshot = _commit_of(record, len(trials))
+        except ValueError as error:
+            raise JournalError(f"{path} line {number} is not what a search writes ({error}): restore the file or start anew") from error
+        if number == 1 or "trial" not in record:
+            found.trials, found.lines, found.length = list(trials), number, position
+    found.rest = data[found.length :]
+    return found
+
+
+def _refuse_unless_torn(path: Path, number: int, line: bytes, later: list[bytes]) -> None:
+    """Raise JournalError when a damaged line cannot be the end of a commit that was interrupted."""
+    torn = b"\0" in line  # a loss of power can keep the later page of the last commit and leave zeros for the earlier
+    if sum(b'{"commit":' in other and _parse(other) is not None for other in later) > torn:
+        raise JournalError(f"{path} line {number} is damaged although later lines are sound: restore the file or start anew")
+    if number == 1:
+        raise JournalError(f"{path} line 1 is damaged, or this is not a journal: restore the file or start anew")
+
+
+def _fingerprint_of(record: dict[str, Any], path: Path, otherwise: str) -> str:
+    if "format" not in record:
+        raise ValueError("the first line names no format")
+    if record["format"] != FORMAT_VERSION:
+        raise JournalError(f"{path} has journal format {record['format']}, this version reads and writes {FORMAT_VERSION}: {otherwise}")
+    if not isinstance(record.get("fingerprint"), str):
+        raise ValueError("'fingerprint' is wrong")
+    return str(record["fingerprint"])
+
+
+def _commit_of(record: dict[str, Any], told: int) -> tuple[list[Trial], str | None]:
+    """The running trials and the snapshot of a commit line. Raises ValueError when it does not fit the lines before."""
+    waiting, state = record.get("waiting"), record.get("state")
+    if record.get("commit") != told or isinstance(record["commit"], bool | float):
+        raise ValueError(f"it commits {record.get('commit')!r} trials, but {told} are there")
+    if not isinstance(waiting, list):
+        raise ValueError("'waiting' is wrong")
+    if state not in (None, f"state-{told}.pt"):  # any other name could lead out of the folder
+        raise ValueError(f"'state' is {state!r}")
+    return [_due(trial, told + index, finished=False) for index, trial in enumerate(waiting)], state
+
+
+def _due(record: Any, number: int, *, finished: bool) -> Trial:
+    """The trial of a record. Raises ValueError when it is misshapen, or another one is due here."""
+    trial = decode_trial(record)
+    if trial.number != number:
+        raise ValueError(f"trial {trial.number} stands where {number} is due")
+    if (trial.report is not None) != finished:
+        raise ValueError(f"trial {number} is {trial.status}")
+    earlier = (trial.proposal.parent, None if trial.report is None else trial.report.reused)
+    if any(other is not None and other >= number for other in earlier):
+        raise ValueError(f"trial {number} refers to a later one")
+    return trial
 
 
 def _line(record: dict[str, Any]) -> bytes:
-    body = json.dumps(record, separators=(",", ":"), default=float).encode()  # metrics may be numbers of NumPy or torch
+    body = json.dumps(record, separators=(",", ":"), default=number_of).encode()  # metrics may be numbers of NumPy or torch
     return b"%08x %s\n" % (zlib.crc32(body), body)
 
 
 def _parse(line: bytes) -> dict[str, Any] | None:
-    checksum, _, body = line.rstrip(b"\n").partition(b" ")
-    if not line.endswith(b"\n") or checksum != b"%08x" % zlib.crc32(body):
+    """The record of a line, None when it is damaged. Raises ValueError when its checksum is right, but it holds none."""
+    checksum, _, body = line.partition(b" ")
+    if checksum != b"%08x" % zlib.crc32(body):
         return None
-    record: dict[str, Any] = json.loads(body)
+    try:
+        record = json.loads(body)
+    except RecursionError as error:
+        raise ValueError("it nests too deeply") from error
+    if not isinstance(record, dict):
+        raise ValueError("it holds no mapping")
     return record
-
-
-def _commits(rest: bytes) -> int:
-    """How many sound commit lines there are."""
-    records = (_parse(line) for line in rest.splitlines(keepends=True))
-    return sum(record is not None and "commit" in record for record in records)
-
-
-def encode_trial(trial: Trial) -> dict[str, Any]:
-    """Return a trial as plain JSON values; floats keep every bit, mixtures and gradients as float32."""
-    proposal, report = trial.proposal, trial.report
-    record: dict[str, Any] = {"number": trial.number, "architecture": dict(proposal.architecture)}
-    optional: dict[str, Any] = {"steps": proposal.steps, "parent": proposal.parent, "mixture": _encode_mixture(proposal.mixture)}
-    record |= {name: value for name, value in optional.items() if value is not None}
-    if report is not None:
-        record |= {"metrics": dict(report.metrics), "seconds": report.seconds}
-        optional = {"error": report.error, "gradient": _encode_mixture(report.gradient), "reused": report.reused}
-        record |= {name: value for name, value in optional.items() if value is not None}
-    if trial.score is not None:
-        record["score"] = list(trial.score)
-    return record
-
-
-def decode_trial(record: dict[str, Any]) -> Trial:
-    """Undo `encode_trial`."""
-    mixture = _decode_mixture(record.get("mixture"))
-    proposal = Proposal(Architecture(record["architecture"]), record.get("steps"), record.get("parent"), mixture)
-    if "metrics" not in record:
-        return Trial(record["number"], proposal)
-    gradient = _decode_mixture(record.get("gradient"))
-    report = Report(record["metrics"], record["seconds"], record.get("error"), gradient, record.get("reused"))
-    score = Score(record["score"][0], tuple(record["score"][1])) if "score" in record else None
-    return Trial(record["number"], proposal, report, score)
-
-
-def _encode_mixture(mixture: Any) -> dict[str, list[float]] | None:
-    return None if mixture is None else {name: weights.tolist() for name, weights in mixture.items()}
-
-
-def _decode_mixture(record: dict[str, list[float]] | None) -> Any:
-    if record is None:
-        return None
-    import torch
-
-    return {name: torch.tensor(weights, dtype=torch.float32) for name, weights in record.items()}

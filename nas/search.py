@@ -6,8 +6,9 @@ from dataclasses import replace
 
 import numpy as np
 
+from nas import atomic
 from nas.components import component_name
-from nas.evaluators.base import Evaluator, reason
+from nas.evaluators.base import Evaluator, failure
 from nas.journal import Journal
 from nas.objective import Objective
 from nas.strategies.base import Strategy
@@ -52,7 +53,13 @@ def mismatch(strategy: Strategy, evaluator: Evaluator) -> str | None:
     """Return the sentence that says why this strategy cannot work with this evaluator, and the cure; None when it can."""
     names = [component_name(part) for part in (strategy, evaluator)]
     missing = [need for need in _CURES if need in strategy.requires - evaluator.provides]
-    return f"the strategy {names[0]!r} {_CURES[missing[0]].format(evaluator=repr(names[1]))}" if missing else None
+    if missing:
+        return f"the strategy {names[0]!r} {_CURES[missing[0]].format(evaluator=repr(names[1]))}"
+    fewest, most = evaluator.fidelities
+    wrong = [steps for steps in strategy.fidelities if steps < fewest or (most is not None and steps > most)]
+    allowed = f"{fewest} to {most}" if most is not None else f"{fewest} or more"
+    cure = "change the strategy's rungs, or the evaluator's steps"
+    return f"the strategy {names[0]!r} proposes {wrong[0]} steps, but {names[1]!r} takes {allowed}: {cure}" if wrong else None
 
 
 class _Loop:
@@ -176,13 +183,15 @@ class _Loop:
             if twin is not None and (earlier := self.history[twin].report) is not None:
                 return identity, replace(earlier, seconds=0.0, reused=twin)
             metrics = self.evaluator.inspect(trial.proposal)
-        except Exception as error:  # noqa: BLE001 - building a candidate may raise anything, and the search must go on
-            return None, Report(error=reason(error))
+        except atomic.DiskError:
+            raise
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - building a candidate may raise anything, and the search must go on
+            return None, failure(error)
         broken = self.objective.broken(metrics)
         if not broken:
             return identity, None
         self.rejected.add(trial.number)
-        return identity, Report(metrics, error="; ".join(broken))
+        return identity, Report(metrics, error="; ".join(broken), kind="constraint")
 
     def _scored(self, trial: Trial, report: Report) -> Trial:
         if report.error is not None:
@@ -191,7 +200,7 @@ class _Loop:
         try:
             return replace(trial, report=report, score=self.objective.score(report.metrics))
         except ValueError as error:
-            return replace(trial, report=replace(report, error=str(error)))
+            return replace(trial, report=replace(report, error=str(error), kind="error"))
 
     def _index(self, trial: Trial) -> None:
         if trial.report is not None and trial.report.error is None:

@@ -29,7 +29,8 @@ class Report:
     """What came of a proposal: metrics by name, the seconds it took, and the reason when it failed.
 
     `gradient` is d loss / d mixture when a mixture was proposed. `reused` is the number of the trial
-    whose result was taken over, because it built the same function.
+    whose result was taken over, because it built the same function. `kind` is the short word that failures are counted by:
+    time, memory, parameters, flops, diverged, died, constraint, error, or the name of the exception; None in old journals.
     """
 
     metrics: Mapping[str, float] = field(default_factory=dict)
@@ -37,6 +38,15 @@ class Report:
     error: str | None = None
     gradient: "Mixture | None" = None
     reused: int | None = None
+    kind: str | None = None
+
+
+class LimitError(RuntimeError):
+    """A candidate went beyond a limit; the message gives the figure and the limit, `kind` the word that failures are counted by."""
+
+    def __init__(self, message: str, kind: str = "error") -> None:
+        super().__init__(message)
+        self.kind = kind
 
 
 class Score(NamedTuple):

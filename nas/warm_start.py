@@ -48,6 +48,11 @@ class WarmStart(Strategy):
         """What the wrapped strategy requires."""
         return self._strategy.requires
 
+    @property
+    def fidelities(self) -> tuple[int, ...]:
+        """What the wrapped strategy proposes."""
+        return self._strategy.fidelities
+
     def ask(self, history: History, rng: np.random.Generator) -> Proposal | None:
         """Propose the next seed, or ask the wrapped strategy: for a share of the proposals, and when seeds or trust are used up."""
         proposed = {self.canonical(trial.architecture) for trial in history}

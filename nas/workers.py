@@ -1,58 +1,48 @@
 """Evaluations side by side: every slot is a thread that owns one process with one pinned thread of its own."""
 
-import ctypes
-import multiprocessing
-import os
 import pickle
-import queue
-import signal
-import sys
-import threading
-import traceback
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
-from functools import partial
-from multiprocessing import resource_tracker
-from multiprocessing.connection import Connection, wait
-from multiprocessing.context import SpawnProcess
-from typing import Any, ParamSpec, Self, TypeVar, final
+from typing import Self, final
 
 import numpy as np
+import torch
 from pydantic import PrivateAttr
 
 from nas.architecture import Architecture
+from nas.atomic import DiskError
 from nas.evaluators.base import Evaluator, guarded, reason
+from nas.processes import DiedError, LateError, Slot, Work, slot_threads
+from nas.training.loop import pick_device
 from nas.trial import Proposal, Report, Trial
-
-_PARENT_DEATH_SIGNAL = 1  # PR_SET_PDEATHSIG of prctl(2)
-_Arguments = ParamSpec("_Arguments")
-_Answer = TypeVar("_Answer")
 
 
 @final
 class Workers(Evaluator):
-    """Runs another evaluator in processes. A process that dies costs its trial one retry, then the trial fails.
+    """Runs another evaluator in processes. Trial n runs in slot n modulo their number, which is free when a search begins trial n.
 
-    Use as a context; the processes end with it, or when this process dies.
+    A process that dies costs its trial one retry, then the trial fails. Where the evaluator's patience ends, the process is
+    ended with it and the trial fails at once. Use as a context; the processes end with it, or when this process dies.
     """
 
     _evaluator: Evaluator = PrivateAttr()
-    _threads: ThreadPoolExecutor = PrivateAttr()
-    _slots: "list[_Slot]" = PrivateAttr()
-    _free: "queue.SimpleQueue[_Slot]" = PrivateAttr(default_factory=queue.SimpleQueue)
+    _threads: list[ThreadPoolExecutor] = PrivateAttr()
+    _slots: list[Slot] = PrivateAttr()
 
     @classmethod
-    def around(cls, evaluator: Evaluator, count: int) -> Self:
-        """Return `count` slots for an evaluator. Raises ValueError when it remembers things, which cannot be split."""
+    def around(cls, evaluator: Evaluator, count: int, devices: Sequence[str] = ()) -> Self:
+        """Return `count` slots for an evaluator, each on its own of the `devices`; none leave all to the evaluator's device.
+
+        Raises ValueError when the evaluator remembers things, which cannot be split, when there is not one device for every
+        slot, when this machine lacks one, or when the evaluator uses none.
+        """
         if evaluator.commit_every != 1:
             raise ValueError(f"workers is {count}, but the evaluator keeps weights of its own between trials: set workers to 1")
         pool = cls()
         pool._evaluator = evaluator
-        pool._threads = ThreadPoolExecutor(count, "slot", _leave_signals_to_the_main_thread)
-        pool._slots = [_Slot(partial(_evaluate, evaluator)) for _ in range(count)]
-        for slot in pool._slots:
-            pool._free.put(slot)
+        pool._threads = [slot_threads(1) for _ in range(count)]
+        pool._slots = [Slot(work) for work in _spread(evaluator, count, devices)]
         return pool
 
     def __enter__(self) -> Self:
@@ -62,7 +52,8 @@ class Workers(Evaluator):
         """End every process, whatever it is doing: an evaluation that still runs here is one that nobody waits for."""
         for slot in self._slots:
             slot.end()
-        self._threads.shutdown(cancel_futures=True)
+        for thread in self._threads:
+            thread.shutdown(cancel_futures=True)
 
     @property
     def slots(self) -> int:
@@ -75,9 +66,21 @@ class Workers(Evaluator):
         return self._evaluator.provides
 
     @property
+    def fidelities(self) -> tuple[int, int | None]:
+        """What the evaluator allows."""
+        return self._evaluator.fidelities
+
+    @property
     def looks(self) -> int:
         """How many looks the evaluator wants."""
         return self._evaluator.looks
+
+    def patience(self, trial: Trial) -> float | None:
+        """As the evaluator says."""
+        return self._evaluator.patience(trial)
+
+    def warm_up(self) -> None:
+        """Do nothing: every process warms up by itself."""
 
     def comparable(self, trial: Trial) -> bool:
         """Whether the evaluator can compare the trial."""
@@ -87,7 +90,7 @@ class Workers(Evaluator):
         """As the evaluator says."""
         return self._evaluator.repair(architecture, rng)
 
-    def inspect(self, proposal: Proposal) -> Any:
+    def inspect(self, proposal: Proposal) -> Mapping[str, float]:
         """What the evaluator knows without training."""
         return self._evaluator.inspect(proposal)
 
@@ -96,194 +99,59 @@ class Workers(Evaluator):
         return self._evaluator.identity(proposal)
 
     def evaluate(self, trial: Trial) -> Report:
-        """Evaluate in a free process and wait for it."""
-        slot = self._free.get()
+        """Evaluate in the process of the trial's slot and wait for it. Raises DiskError when the disk there does not take something."""
+        start = time.perf_counter()
         try:
-            report: Report = slot.run(trial)
+            answer: Report | DiskError = self._slots[trial.number % self.slots].run(trial, self.patience(trial))
+        except LateError as error:
+            told = f"{error} of evaluation, so its process was ended: it hangs, or takes far longer than the limit of time"
+            return Report(seconds=time.perf_counter() - start, error=told, kind="time")
         except DiedError as error:
-            return Report(error=str(error))
-        finally:
-            self._free.put(slot)
-        return report
+            return Report(seconds=time.perf_counter() - start, error=str(error), kind="died")
+        if isinstance(answer, DiskError):
+            raise answer
+        return answer
 
     def submit(self, trial: Trial) -> "Future[Report]":
-        """Start an evaluation in a free process."""
-        return self._threads.submit(guarded, self, trial)
-
-
-class DiedError(RuntimeError):
-    """A process that died twice over the same work."""
-
-
-class _Slot:
-    """One process, started when first needed and again when it died.
-
-    It is started by a thread of the pool, which lives as long as the pool does: the kernel ends a process with the
-    thread that started it.
-    """
-
-    def __init__(self, answer: Callable[[Any], Any]) -> None:
-        self._answer = answer
-        self._lock = threading.Lock()
-        self._ended = False
-        self._process: tuple[SpawnProcess, Connection] | None = None
-
-    def run(self, question: Any) -> Any:
-        """Answer in the process, once more when it died. Raises DiedError when it died again."""
-        for _ in range(2):
-            process, connection = self._running()
-            try:
-                connection.send(question)
-                if connection in wait([connection, process.sentinel]):  # children of a dead process may hold its end open
-                    return connection.recv()
-            except (EOFError, OSError):
-                pass
-            with self._lock:
-                self._stop()
-        raise DiedError("the worker process died twice: it was killed, ran out of memory, or the candidate ended it")
-
-    def end(self) -> None:
-        """Stop the process and start no other."""
-        with self._lock:
-            self._ended = True
-            self._stop()
-
-    def _running(self) -> tuple[SpawnProcess, Connection]:
-        with self._lock:
-            if self._ended:
-                raise RuntimeError("the workers have been stopped: evaluate inside their context")
-            if self._process is None:
-                context = multiprocessing.get_context("spawn")
-                mine, theirs = context.Pipe()
-                process = context.Process(target=_serve, args=(self._answer, theirs, os.getpid()), daemon=True)
-                with _interrupts_masked():
-                    process.start()
-                theirs.close()
-                self._process = process, mine
-            return self._process
-
-    def _stop(self) -> None:
-        if self._process is not None:
-            process, _ = self._process  # a thread may be reading from the connection; it is closed when nobody holds it
-            process.kill()
-            process.join()
-            self._process = None
-
-
-def _serve(answer: Callable[[Any], Any], connection: Connection, parent: int) -> None:
-    """What a worker process does: answer what comes in, until nothing more does."""
-    begin_worker(parent)
-    while True:
-        try:
-            question = connection.recv()
-        except EOFError:
-            return
-        connection.send(answer(question))
-
-
-def _evaluate(evaluator: Evaluator, trial: Trial) -> Report:
-    report = guarded(evaluator, trial)
-    try:
-        pickle.dumps(report)
-    except (TypeError, AttributeError, pickle.PicklingError) as error:
-        return Report(seconds=report.seconds, error=f"the report cannot be sent: {reason(error)}")
-    return report
-
-
-_Call = tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]]
-
-
-def _call(call: _Call) -> tuple[Any, Exception | None]:
-    function, given, named = call
-    try:
-        return function(*given, **named), None
-    except Exception as error:  # noqa: BLE001 - it is raised again where the call was made
-        error.add_note(traceback.format_exc())
-        return None, error
+        """Start an evaluation in the process of the trial's slot, after those that are already there."""
+        return self._threads[trial.number % self.slots].submit(guarded, self, trial)
 
 
 @final
-class Pool:
-    """Calls functions in processes with one pinned thread each, which end with this process. Use as a context.
+class _Evaluations(Work):
+    """What the process of a slot does."""
 
-    Leaving it waits for what was submitted; leaving it by an exception, Ctrl-C included, ends every process at once.
-    """
+    def __init__(self, evaluator: Evaluator, device: str | None) -> None:
+        self._evaluator, self._device = evaluator, device
 
-    def __init__(self, count: int) -> None:
-        self._threads = ThreadPoolExecutor(count, "pool", _leave_signals_to_the_main_thread)
-        self._slots = [_Slot(_call) for _ in range(count)]
-        self._free: queue.SimpleQueue[_Slot] = queue.SimpleQueue()
-        for slot in self._slots:
-            self._free.put(slot)
-
-    def submit(self, function: Callable[_Arguments, _Answer], *given: _Arguments.args, **named: _Arguments.kwargs) -> "Future[_Answer]":
-        """Start a call in a free process; once more when that dies, so the call must bear being repeated."""
-        return self._threads.submit(self._in_process, function, given, named)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, *exception: object) -> None:
-        if kind is None:
-            self._threads.shutdown()
-        for slot in self._slots:
-            slot.end()
-        self._threads.shutdown(cancel_futures=True)
-
-    def _in_process(self, *call: Any) -> Any:
-        slot = self._free.get()
+    def begin(self) -> None:
+        if self._device is not None and (device := pick_device(self._device)).type == "cuda":
+            torch.cuda.set_device(device)
         try:
-            answer, error = slot.run(call)
-        finally:
-            self._free.put(slot)
-        if error is not None:
-            raise error
-        return answer
+            self._evaluator.warm_up()
+        except Exception:  # noqa: BLE001 - the first evaluation meets it again, and reports it
+            return
+
+    def answer(self, question: Trial) -> Report | DiskError:
+        try:
+            report = guarded(self._evaluator, question)
+        except DiskError as error:
+            return error
+        try:
+            pickle.dumps(report)
+        except (TypeError, AttributeError, pickle.PicklingError) as error:
+            return Report(seconds=report.seconds, error=f"the report cannot be sent: {reason(error)}", kind="error")
+        return report
 
 
-def pool_of(count: int) -> Pool:
-    """Return a pool of `count` processes."""
-    return Pool(count)
-
-
-def _leave_signals_to_the_main_thread() -> None:
-    """Ask the system to hand Ctrl-C and an end request to the main thread: one taken by another thread would not wake it."""
-    resource_tracker.ensure_running()  # it is started with the first process, and forgets the mask on the way
-    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
-
-
-@contextmanager
-def _interrupts_masked() -> Iterator[None]:
-    """Keep Ctrl-C, which reaches every process of a terminal, from one that starts: it would end with a traceback, not knowing better."""
-    resource_tracker.ensure_running()  # it is started with the first process, and forgets the mask on the way
-    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-
-
-def begin_worker(parent: int) -> None:
-    """Make this process a worker: it ends with its parent, leaves Ctrl-C to it, and computes with one thread."""
-    die_with_parent(parent)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})  # the thread that started this process keeps it to its own
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    pin_threads()
-
-
-def die_with_parent(parent: int) -> None:
-    """Have the kernel end this process when the one that started it dies, whatever kills it; Linux only."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PARENT_DEATH_SIGNAL, signal.SIGKILL)
-    if os.getppid() != parent:
-        os._exit(1)
-
-
-def pin_threads() -> None:
-    """Compute with one thread: results then do not depend on the number of cores, and processes do not fight for them."""
-    import torch
-
-    torch.set_num_threads(1)
-    torch.use_deterministic_algorithms(True, warn_only=True)
-    # Filling every new tensor takes a quarter of a training step on small networks, and only shows reads of memory never written.
-    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+def _spread(evaluator: Evaluator, count: int, devices: Sequence[str]) -> list[_Evaluations]:
+    """The evaluator for every slot, each with its own device."""
+    if not devices:
+        return [_Evaluations(evaluator, None) for _ in range(count)]
+    if len(devices) != count:
+        raise ValueError(f"devices names {len(devices)}, but workers is {count}: name one for every worker, or none")
+    if "device" not in type(evaluator).model_fields:
+        raise ValueError(f"devices is {list(devices)}, but the evaluator has no setting 'device': leave devices empty")
+    for device in devices:
+        pick_device(device)
+    return [_Evaluations(evaluator.model_copy(update={"device": device}), device) for device in devices]

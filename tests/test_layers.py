@@ -18,11 +18,14 @@ ALLOWED = {
     "nas.trial": ["nas.architecture"],
     "nas.objective": ["nas.trial"],
     "nas.checkpoint": [],
-    "nas.journal": ["nas.architecture", "nas.trial", "nas.checkpoint"],
+    "nas.failures": ["nas.search", "nas.trial"],
+    "nas.trial_record": ["nas.architecture", "nas.trial"],
+    "nas.journal": ["nas.trial", "nas.trial_record", "nas.checkpoint"],
     "nas.finalists": ["nas.trial", "nas.objective", "nas.evaluators.base"],
     "nas.search": ["nas.components", "nas.journal", "nas.trial", "nas.objective", "nas.strategies.base", "nas.evaluators.base"],
     "nas.warm_start": ["nas.architecture", "nas.trial", "nas.strategies.base"],
-    "nas.workers": ["nas.architecture", "nas.trial", "nas.evaluators.base"],
+    "nas.processes": [],
+    "nas.workers": ["nas.architecture", "nas.trial", "nas.evaluators.base", "nas.processes", "nas.training.loop"],
     "nas.optuna_study": ["nas.architecture", "nas.trial"],
     "nas.strategies": [
         "nas.architecture",
@@ -46,11 +49,12 @@ ALLOWED = {
         "nas.spaces.shared_edges",
         "nas.spaces.supernet",
     ],
-    "nas.training": ["nas.tasks.base", "nas.training", "nas.checkpoint"],
+    "nas.training": ["nas.tasks.base", "nas.training", "nas.checkpoint", "nas.trial"],
     "nas.evaluators": [
         *("nas.architecture", "nas.trial", "nas.spaces.base", "nas.spaces.supernet", "nas.tasks.base", "nas.training"),
         *("nas.data.dataset", "nas.evaluators.base", "nas.evaluators.structure", "nas.checkpoint", "export"),
     ],
+    "nas.testing": ["nas", "export"],
     "export": ["export"],
     "flows": ["flows", "nas", "export"],
 }
@@ -63,6 +67,7 @@ OWNED = {
     "yaml": ["flows"],
     "typer": ["flows"],
     "rich": ["flows"],
+    "pytest": ["nas.testing"],
 }
 """Libraries that only these rooms or files may import."""
 
@@ -121,6 +126,12 @@ def test_every_module_keeps_to_the_table() -> None:
     assert [problem for name, path in modules for problem in violations(name, path.read_text())] == []
 
 
+def test_only_tests_import_what_is_for_tests() -> None:
+    for name, path in files():
+        found = [imported for imported, _ in imports(name, ast.parse(path.read_text())) if within(imported, ["nas.testing"])]
+        assert within(name, ["nas.testing"]) or found == [], f"{name} imports {found}"
+
+
 def test_every_module_has_a_room() -> None:
     packages = {"nas", "nas.data"}
     assert [name for name, _ in files() if name not in packages and not within(name, ALLOWED)] == []
@@ -147,6 +158,12 @@ def test_every_module_has_a_room() -> None:
         ("flows.stages.search", "from prefect import flow", "flows.stages.search may not import prefect"),
         ("flows.tracking", "import dvc.repo", "flows.tracking may import dvc only inside a function"),
         ("nas.search", "from flows import console", "nas.search may not import flows.console"),
+        ("nas.search", "import pytest", "nas.search may not import pytest: only nas.testing may"),
+        (
+            "nas.strategies.new",
+            "from nas.testing.searches import CHOICES",
+            "nas.strategies.new may not import nas.testing.searches.CHOICES",
+        ),
     ],
 )
 def test_a_violation_is_found(name: str, source: str, problem: str) -> None:

@@ -19,14 +19,14 @@ from torch import nn
 from export.bundle import manifest_of, write_bundle
 from export.check import Parity, check, require
 from export.to_onnx import to_onnx
-from flows import console
+from flows import console, environment
 from flows.run_folder import publish
 from flows.settings import Settings
 from nas import atomic
 from nas.components import restore
 from nas.data.dataset import Dataset
+from nas.processes import pin_threads
 from nas.tasks.base import Task
-from nas.workers import pin_threads
 
 
 def run(root: Path, settings: Settings, record: dict[str, Any]) -> None:
@@ -39,10 +39,11 @@ def run(root: Path, settings: Settings, record: dict[str, Any]) -> None:
     dataset = Dataset.open(root / "results" / "prepare", ["test"])
     trained = root / "results" / "train"
     winner = json.loads((trained / "architecture.json").read_text())
-    task, module = _module(winner, trained, dataset)
-    with publish(root, "export", record) as folder, console.progress(root, "export", 2) as report:
+    task, module = module_of(winner, trained, dataset)
+    made_in = {"environments": [{"environment": environment.present()}]}
+    with publish(root, "export", record | made_in) as folder, console.progress(root, "export", 2) as report:
         model = folder / "model.onnx"
-        provenance = _provenance(winner, trained, dataset)
+        provenance = provenance_of(winner, trained, dataset)
         to_onnx(module, task.example(2), model, outputs=task.output_names, metadata=provenance, exporter=settings.export.exporter)
         report(1, f"{model.stat().st_size / 1024:.0f} KiB written")
         parity, logits = check(model, module, dataset.as_bytes("test"), tolerance=settings.export.tolerance)
@@ -56,7 +57,7 @@ def run(root: Path, settings: Settings, record: dict[str, Any]) -> None:
         atomic.write_json(folder / "summary.json", console.summary("Exported model", _rows(manifest, scored)))
 
 
-def _module(winner: Mapping[str, Any], trained: Path, dataset: Dataset) -> tuple[Task, nn.Module]:
+def module_of(winner: Mapping[str, Any], trained: Path, dataset: Dataset) -> tuple[Task, nn.Module]:
     """The deployable module, from what train published and nothing else."""
     task = restore("tasks", winner["task"]).bind(dataset.description)
     network = restore("spaces", winner["space"]).build(winner["architecture"], task)
@@ -64,7 +65,8 @@ def _module(winner: Mapping[str, Any], trained: Path, dataset: Dataset) -> tuple
     return task, task.deployable(network).eval()
 
 
-def _provenance(winner: Mapping[str, Any], trained: Path, dataset: Dataset) -> dict[str, str]:
+def provenance_of(winner: Mapping[str, Any], trained: Path, dataset: Dataset) -> dict[str, str]:
+    """What the file says of where it comes from."""
     described = dataset.description
     return {
         "classes": json.dumps(described.classes),

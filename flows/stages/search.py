@@ -7,36 +7,43 @@ from typing import Any
 
 from flows import console, search_report, search_start, search_telemetry
 from flows.provenance import code_of
-from flows.run_folder import RunFolder, hold, publish
+from flows.run_folder import RunFolder, hold, origin, publish
+from flows.run_journal import RunJournal
 from flows.searches import Search
 from flows.settings import Settings
 from nas import atomic
 from nas.components import describe
 from nas.data.dataset import Dataset
 from nas.evaluators.base import Bench, Evaluator
+from nas.failures import Failures
 from nas.finalists import finalists
 from nas.journal import FileJournal
+from nas.processes import pin_threads
 from nas.search import SearchError, search
 from nas.strategies.base import Strategy
 from nas.training.loop import pick_device
 from nas.trial import Trial
-from nas.workers import Workers, pin_threads
+from nas.workers import Workers
 
 
 def run(root: Path, settings: Settings, record: dict[str, Any]) -> None:
     """Search, and publish what was found.
 
     Continues the run of the same settings, data and code where it stopped. Raises SearchError when no architecture could be
-    scored, RunError when another process runs the same search or something was edited meanwhile.
+    scored or too many failed, RunError when another process runs the same search or something was edited meanwhile.
     """
     pin_threads()
+    for device in dict.fromkeys(device for entry in settings.search for device in entry.devices):
+        pick_device(device)  # raises before anything is done
     chosen, task = settings.search[-1], settings.prepare.task
     dataset = Dataset.open(root / "results" / "prepare", splits=("fit", "select", "confirm"))
     task.bind(dataset.description)
     with ExitStack() as stack:
         before: Search | None = None
+        folders: list[RunFolder] = []
         for count, entry in enumerate(settings.search, 1):
-            folder = stack.enter_context(hold(root, "search", _inputs(root, settings, count, dataset, record)))
+            folder = stack.enter_context(hold(root, "search", inputs_of(root, settings, count, dataset, record), _about(entry)))
+            folders.append(folder)
             bench = Bench(entry.space, task, dataset, folder.path, entry.seed)
             entry.evaluator.bind(bench)
             if before is not None and _shares(before, entry):
@@ -49,7 +56,7 @@ def run(root: Path, settings: Settings, record: dict[str, Any]) -> None:
             raise SearchError(search_report.nothing_found(trials, chosen.objective))
         ranked = finalists(candidates, chosen.evaluator, chosen.objective, count=chosen.finalists, split="confirm")
         best = search_report.winner(chosen, task, ranked) | {"search": folder.fingerprint}
-        with publish(root, "search", record) as target:
+        with publish(root, "search", record | origin(*folders)) as target:
             search_report.write(target, trials, best, chosen)
             atomic.write_json(target / "telemetry.json", search_telemetry.of(trials, strategy, chosen))
         chosen.evaluator.forget({finalist.trial.number for finalist in ranked})
@@ -60,15 +67,28 @@ def _shares(before: Search, entry: Search) -> bool:
     return type(before.evaluator) is type(entry.evaluator) and entry.evaluator.commit_every > 1
 
 
-def _inputs(root: Path, settings: Settings, count: int, dataset: Dataset, record: Mapping[str, Any]) -> dict[str, Any]:
+def _about(entry: Search) -> dict[str, Any]:
+    """What `nasflow runs` wants to know of a search without reading its settings."""
+    return {"trials": entry.trials, "metric": entry.objective.metrics[0], "looks": entry.evaluator.looks, "device": device_of(entry)}
+
+
+def device_of(entry: Search) -> str:
+    """The kind of device that trials are computed on: `cuda` as soon as one of them may be."""
+    named = entry.devices or [str(entry.evaluator.model_dump().get("device", "cpu"))]
+    return "cuda" if any(pick_device(name).type == "cuda" for name in named) else "cpu"
+
+
+def inputs_of(root: Path, settings: Settings, count: int, dataset: Dataset, record: Mapping[str, Any]) -> dict[str, Any]:
     """What determines the trials of the last of the first `count` searches.
 
-    How many trials there are does not, unless weights are shared or another search follows; nor how many compete in the end.
+    How many trials there are does not, unless weights are shared or another search follows; nor how many compete in the end, or
+    may fail.
     """
     searches, task = settings.search[:count], settings.prepare.task
     last = searches[-1]
-    free = {"finalists"} | ({"trials"} if last.evaluator.commit_every == 1 else set())
-    dumped = [entry.model_dump(mode="json", exclude={"finalists"}) for entry in searches[:-1]]
+    never = {"finalists", "max_failures"}
+    free = never | ({"trials"} if last.evaluator.commit_every == 1 else set())
+    dumped = [entry.model_dump(mode="json", exclude=never) for entry in searches[:-1]]
     components = [task, *(part for entry in searches for part in (entry.space, entry.strategy, entry.evaluator))]
     return {
         "stage": "search",
@@ -84,16 +104,17 @@ def _inputs(root: Path, settings: Settings, count: int, dataset: Dataset, record
 def _search(root: Path, chosen: Search, strategy: Strategy, folder: RunFolder) -> list[Trial]:
     size = f"{strategy.choices.size:,}" if strategy.choices.size < 10**12 else f"{strategy.choices.size:.1e}"
     console.say(f"search {folder.fingerprint}: {size} architectures, {chosen.trials} trials, {chosen.workers} at once")
-    trials, board = [], search_report.Board(chosen.objective, chosen.evaluator)
+    trials, board, failures = [], search_report.Board(chosen.objective, chosen.evaluator), Failures(chosen.max_failures)
     clock = search_telemetry.Clock()
     with ExitStack() as stack:
         evaluator = _workers(stack, chosen)
         report = stack.enter_context(console.progress(root, "search", chosen.trials + evaluator.looks))
-        journal = stack.enter_context(FileJournal(folder.path, fingerprint=folder.fingerprint))
+        journal = RunJournal(stack.enter_context(FileJournal(folder.path, fingerprint=folder.fingerprint, say=console.say)))
         for trial in clock.timed(_trials(strategy, evaluator, chosen, journal)):
             trials.append(trial)
             line = board.add(trial)
             report(board.evaluated, line, board.rows())
+            failures.add(trial)
     clock.report(folder.path / "timing.json", chosen.workers)
     return trials
 
@@ -101,8 +122,8 @@ def _search(root: Path, chosen: Search, strategy: Strategy, folder: RunFolder) -
 def _workers(stack: ExitStack, chosen: Search) -> Evaluator:
     """Even a single worker is a process of its own: a candidate that ends its process must not end the search."""
     evaluator = chosen.evaluator
-    return stack.enter_context(Workers.around(evaluator, chosen.workers)) if evaluator.commit_every == 1 else evaluator
+    return stack.enter_context(Workers.around(evaluator, chosen.workers, chosen.devices)) if evaluator.commit_every == 1 else evaluator
 
 
-def _trials(strategy: Strategy, evaluator: Evaluator, chosen: Search, journal: FileJournal) -> Iterator[Trial]:
+def _trials(strategy: Strategy, evaluator: Evaluator, chosen: Search, journal: RunJournal) -> Iterator[Trial]:
     return search(strategy, evaluator, chosen.objective, journal, trials=chosen.trials, seed=chosen.seed)

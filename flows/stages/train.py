@@ -12,19 +12,19 @@ from typing import Any
 import torch
 from safetensors.torch import load_file
 
-from flows import console, plots, results
+from flows import console, plots, results, run_state
 from flows.provenance import code_of
-from flows.run_folder import hold, publish
+from flows.run_folder import hold, origin, publish
 from flows.settings import Settings, Train
 from nas import atomic
 from nas.components import describe, restore
 from nas.data.dataset import SPLITS, Dataset
+from nas.processes import pin_threads, pool_of
 from nas.spaces.base import SearchSpace
 from nas.tasks.base import Task
 from nas.training.comparison import Measured, compare
 from nas.training.loop import Examples, load_examples, outputs_of, pick_device
 from nas.training.retrain import Plan, Progress, retrain
-from nas.workers import pin_threads, pool_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,26 +48,39 @@ def run(root: Path, settings: Settings, record: dict[str, Any]) -> None:
     pin_threads()
     dataset = Dataset.open(root / "results" / "prepare", splits=SPLITS)
     best = json.loads((root / "results" / "search" / "best.json").read_text())
-    inputs = {"stage": "train", "settings": settings.train.model_dump(mode="json", exclude={"workers"}), "data": dataset.description.digest}
-    task, space = settings.prepare.task, restore("spaces", best["space"])
-    inputs |= {"task": describe(task), "sign": best["sign"], "device": pick_device(settings.train.device).type}
-    inputs |= {"architecture": best["architecture"], "space": best["space"], "metric": best["metric"], "code": code_of(record, task, space)}
-    with hold(root, "train", inputs) as folder:
-        jobs = _jobs(settings, dataset, best, folder.path)
+    inputs = inputs_of(settings, dataset, best, record)
+    with hold(root, "train", inputs, {"metric": best["metric"]}) as folder:
+        jobs = jobs_of(settings.train, settings.prepare.task.bind(dataset.description), best, dataset, folder.path)
         outcomes = _train_all(root, jobs, settings.train)
         chosen = _choose(outcomes, jobs)
+        run_state.note(folder.path, {"best": outcomes[chosen].best.get(best["metric"])})
         tested = [test_once(job) for job in jobs]
-        with publish(root, "train", record) as target:
+        with publish(root, "train", record | origin(folder)) as target:
             _write(target, jobs, outcomes, tested, chosen, best)
 
 
-def _jobs(settings: Settings, dataset: Dataset, best: Mapping[str, Any], folder: Path) -> list[Job]:
-    chosen = settings.train
-    task = settings.prepare.task.bind(dataset.description)
-    space = restore("spaces", best["space"])
-    device, metric, sign = pick_device(chosen.device), best["metric"], best["sign"]
-    plans = [Plan(chosen.recipe, chosen.epochs, seed, device, metric, sign) for seed in chosen.seeds]
-    return [Job(space, task, best["architecture"], dataset, plan, folder, chosen.use_confirm) for plan in plans]
+def inputs_of(settings: Settings, dataset: Dataset, best: Mapping[str, Any], record: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what determines the weights; `best` is the winner as best.json holds it."""
+    chosen, task, space = settings.train, settings.prepare.task, restore("spaces", best["space"])
+    return {
+        "stage": "train",
+        "settings": chosen.model_dump(mode="json", exclude={"workers"}),
+        "data": dataset.description.digest,
+        "task": describe(task),
+        "sign": best["sign"],
+        "device": pick_device(chosen.device).type,
+        "architecture": best["architecture"],
+        "space": best["space"],
+        "metric": best["metric"],
+        "code": code_of(record, task, space),
+    }
+
+
+def jobs_of(chosen: Train, task: Task, winner: Mapping[str, Any], dataset: Dataset, folder: Path) -> list[Job]:
+    """Return one training per seed of `winner`, which holds space, architecture, metric and sign; `task` is bound to the data."""
+    space, device = restore("spaces", winner["space"]), pick_device(chosen.device)
+    plans = [Plan(chosen.recipe, chosen.epochs, seed, device, winner["metric"], winner["sign"]) for seed in chosen.seeds]
+    return [Job(space, task, winner["architecture"], dataset, plan, folder, chosen.use_confirm) for plan in plans]
 
 
 def train_one(job: Job) -> Progress:

@@ -6,13 +6,15 @@ from collections.abc import Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, PrivateAttr
 
+from nas import atomic
 from nas.architecture import Architecture
-from nas.trial import Proposal, Report, Trial
+from nas.trial import LimitError, Proposal, Report, Trial
 
 if TYPE_CHECKING:  # the loop and the tools around it need not wait for PyTorch
     from nas.data.dataset import Dataset
@@ -57,6 +59,11 @@ class Evaluator(BaseModel, ABC):
         return frozenset()
 
     @property
+    def fidelities(self) -> tuple[int, int | None]:
+        """The fewest and the most steps that a proposal may ask for; None where there is no most."""
+        return 0, None
+
+    @property
     def looks(self) -> int:
         """How many architectures to look at once the budget is spent; 0 where the trials themselves can be compared."""
         return 0
@@ -72,6 +79,13 @@ class Evaluator(BaseModel, ABC):
     def metric_names(self, task: tuple[str, ...]) -> tuple[str, ...]:
         """Return the names of the metrics in a report, given those of the task."""
         return task
+
+    def patience(self, trial: Trial) -> float | None:
+        """Return the seconds after which whoever waits for an evaluation in another process may give up on it; None: never."""
+        return None
+
+    def warm_up(self) -> None:
+        """Load what serves every candidate, so that none is charged for it. May raise; then `evaluate` raises the same."""
 
     @abstractmethod
     def evaluate(self, trial: Trial) -> Report:
@@ -101,9 +115,15 @@ class Evaluator(BaseModel, ABC):
         """Remove what was kept of all trials but these; called when a search is complete."""
 
     def submit(self, trial: Trial) -> "Future[Report]":
-        """Start an evaluation; this default finishes it before returning. The future never raises an Exception."""
+        """Start an evaluation; this default finishes it before returning.
+
+        The future raises no Exception but DiskError, where the disk does not take what the evaluator keeps.
+        """
         future: Future[Report] = Future()
-        future.set_result(guarded(self, trial))
+        try:
+            future.set_result(guarded(self, trial))
+        except atomic.DiskError as error:
+            future.set_exception(error)
         return future
 
     def state_dict(self) -> dict[str, Any]:
@@ -115,12 +135,29 @@ class Evaluator(BaseModel, ABC):
 
 
 def guarded(evaluator: Evaluator, trial: Trial) -> Report:
-    """Evaluate, and turn whatever a candidate raises into a report with the reason."""
+    """Evaluate, and turn whatever a candidate raises into a report with the reason, an attempt to end the process included.
+
+    What people and signals raise, such as KeyboardInterrupt, passes, and so does a DiskError: no candidate is to blame for a full disk,
+    and a trial noted as failed for it would make the continued search another one.
+    """
     start = time.perf_counter()
     try:
         return evaluator.evaluate(trial)
-    except Exception as error:  # noqa: BLE001 - a candidate may raise anything at all, and the search must go on
-        return Report(seconds=time.perf_counter() - start, error=reason(error))
+    except atomic.DiskError:
+        raise
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - a candidate may raise anything at all, and the search must go on
+        return failure(error, time.perf_counter() - start)
+
+
+_KINDS = MappingProxyType({"SystemExit": "died", "MemoryError": "memory", "OutOfMemoryError": "memory"})
+"""Kinds of what Python and PyTorch raise themselves; any other exception is a kind of its own."""
+
+
+def failure(error: BaseException, seconds: float = 0.0) -> Report:
+    """Return the report of a candidate that raised: the reason, and its kind."""
+    name = type(error).__name__
+    kind = error.kind if isinstance(error, LimitError) else _KINDS.get(name, name)
+    return Report(seconds=seconds, error=reason(error), kind=kind)
 
 
 def reason(error: BaseException) -> str:

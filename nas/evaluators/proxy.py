@@ -98,11 +98,16 @@ class Proxy(Evaluator):
     def features(self, architecture: Mapping[str, str]) -> dict[str, float]:
         """Return the measures, and the logarithms of one plus parameters and FLOPs, of an architecture.
 
-        Raises ProxyError when a measure says nothing about this network.
+        A measure that says nothing about this network is 0: strategies ask for features of whatever they consider, and one
+        architecture must not end a search.
         """
         asked = Architecture(architecture)
         size = self.inspect(Proposal(asked))
-        return {**self._measured(asked), **{f"log_{name}": math.log1p(value) for name, value in size.items()}}
+        try:
+            measured = self._measured(asked)
+        except ProxyError:
+            measured = {name: self._values[asked].get(name, 0.0) for name in self.measures}
+        return {**measured, **{f"log_{name}": math.log1p(value) for name, value in size.items()}}
 
     def _measured(self, architecture: Architecture) -> dict[str, float]:
         """The measures of an architecture.
@@ -114,7 +119,14 @@ class Proxy(Evaluator):
         missing = [name for name in self.measures if name not in known]
         if missing:
             network = self._network(architecture)
-            known |= {name: self._measure(network, name) for name in missing}
+            silent: ProxyError | None = None
+            for name in missing:
+                try:
+                    known[name] = self._measure(network, name)
+                except ProxyError as error:
+                    silent = silent or error
+            if silent is not None:
+                raise silent
         return {name: known[name] for name in self.measures}
 
     def _network(self, architecture: Architecture) -> nn.Module:

@@ -1,5 +1,7 @@
 """Training from scratch: every candidate gets its own weights, and is scored on the `select` split."""
 
+import json
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from time import perf_counter
@@ -10,13 +12,14 @@ import torch
 from pydantic import Field, PrivateAttr
 from torch import nn
 
-from nas import checkpoint
+from nas import atomic, checkpoint
 from nas.architecture import Architecture
 from nas.evaluators.base import Evaluator
 from nas.evaluators.structure import Costs
 from nas.training.limits import Limits
-from nas.training.loop import Examples, Training, load_examples, outputs_of, pick_device, stream_seed
+from nas.training.loop import Examples, Pace, Training, load_examples, outputs_of, pick_device, stream_seed
 from nas.training.recipe import Recipe
+from nas.training.unfinished import Unfinished
 from nas.trial import Proposal, Report, Trial
 
 
@@ -27,6 +30,9 @@ class Scratch(Evaluator):
     Fidelity is the number of steps: fewer steps are the first part of the same training. A proposal with a `parent` of
     the same architecture continues the parent's training exactly; with a parent of another architecture it begins from
     the parent's weights wherever names and shapes agree.
+
+    While a candidate trains, a checkpoint is written now and then; an evaluation that is interrupted goes on from there when
+    the same trial is evaluated again, and ends as if it had not been.
     """
 
     steps: int = Field(300, ge=1)
@@ -40,11 +46,18 @@ class Scratch(Evaluator):
 
     _examples: dict[str, Examples] = PrivateAttr(default_factory=dict)
     _costs: Costs = PrivateAttr(default_factory=Costs)
+    # Seconds between checkpoints. No setting: it changes no result, and so must not be part of what names a run.
+    _checkpoint_seconds: float = PrivateAttr(20.0)
 
     @property
     def provides(self) -> frozenset[str]:
         """Fewer steps are a cheaper and coarser answer, and weights can be continued."""
         return frozenset({"steps", "weights"})
+
+    @property
+    def fidelities(self) -> tuple[int, int | None]:
+        """Up to a full training."""
+        return 1, self.steps
 
     def metric_names(self, task: tuple[str, ...]) -> tuple[str, ...]:
         """The task's metrics, and what the structure costs."""
@@ -55,8 +68,9 @@ class Scratch(Evaluator):
         return self._bench.space.repair(architecture, rng)
 
     def inspect(self, proposal: Proposal) -> Mapping[str, float]:
-        """Parameters and FLOPs, from a network that is built without memory."""
-        return self._costs.of(proposal.architecture, self._bench, self.canonical)
+        """Parameters and FLOPs, from a network that is built without memory. Raises LimitError when that passes a limit."""
+        with self.limits.watch_structure():  # it is run once, in the search's own process
+            return self._costs.of(proposal.architecture, self._bench, self.canonical)
 
     def identity(self, proposal: Proposal) -> str | None:
         """Canonical form and steps; None where weights of other trials matter."""
@@ -64,51 +78,88 @@ class Scratch(Evaluator):
             return None
         return f"{self.canonical(proposal.architecture)} {self._steps(proposal)}"
 
+    def patience(self, trial: Trial) -> float | None:
+        """Longer than the limit on time, which a training notices by itself unless it hangs; as long again for each that is restored."""
+        if self.limits.seconds is None:
+            return None
+        return (1.5 * self.limits.seconds + 10) * (1 + len(self._missing(trial.proposal.parent)))
+
+    def warm_up(self) -> None:
+        """Load the data, to the device too, and the libraries."""
+        for name in ("fit", "select"):
+            self._split(name)
+        self._bench.task.load()
+
     def evaluate(self, trial: Trial) -> Report:
         """Train a candidate and report the task's metrics on `select`, with parameters and FLOPs.
 
-        Raises LimitError when it passes a limit or diverges, FileNotFoundError when the parent's weights are gone, ValueError
-        when they cannot be read, when more steps than `steps` are proposed, or a mixture.
+        Raises LimitError when it passes a limit or diverges, FileNotFoundError when the parent was never trained, ValueError
+        when its weights cannot be read, when more steps than `steps` are proposed, or a mixture.
         """
         if trial.proposal.mixture is not None:
             raise ValueError("a mixture was proposed, but 'scratch' trains single architectures: use an evaluator that shares weights")
-        start, steps = perf_counter(), self._steps(trial.proposal)
-        # The data and libraries serve every candidate, so none is charged for loading them.
-        fit, _ = self._split("fit"), self._split("select")
-        self._bench.task.load()
-        with self.limits.watch(pick_device(self.device)) as guard:
-            training, built = self._begin(trial)
-            if training.step < steps:
-                training.advance(fit, steps, guard)
-            metrics = self._measure(training.result, "select")
-        self._save(trial, training, built)
-        return Report({**metrics, **self.inspect(trial.proposal)}, perf_counter() - start)
+        start = perf_counter()
+        self.limits.check_size(self.inspect(trial.proposal))
+        self.warm_up()
+        self._restore(trial.proposal.parent)
+        metrics, before = self._train(trial, self.limits)
+        return Report({**metrics, **self.inspect(trial.proposal)}, before + perf_counter() - start)
 
     def reassess(self, trial: Trial, split: str) -> dict[str, float]:
-        """Return the metrics of a finished trial's weights on another split; weights that were removed are trained again."""
+        """Return the metrics of a finished trial's weights on another split; removed weights are trained again, as they were."""
         report = trial.report
         owner = trial.number if report is None or report.reused is None else report.reused
-        if not self._weights(owner).exists():
-            self.evaluate(Trial(owner, trial.proposal))
-        training, _ = self._begin(Trial(owner, Proposal(trial.architecture, parent=owner)))
+        if owner == trial.number and not self._origin(owner).exists():
+            self._note(trial)
+        self._restore(owner)
+        training, *_ = self._begin(Trial(owner, Proposal(trial.architecture)), self._load(owner))
         return self._measure(training.result, split)
 
     def forget(self, keep: set[int]) -> None:
-        """Remove the weights of all trials but these; `reassess` trains again what it misses."""
-        for path in self._weights(0).parent.glob("trial-*.pt"):
-            if int(path.stem.split("-")[1]) not in keep:
-                path.unlink(missing_ok=True)
+        """Remove the weights of all trials but these, and every checkpoint; what is missed later is trained again.
+
+        What was proposed stays: it is small, and says how.
+        """
+        folder = self._weights(0).parent
+        kept = {self._weights(number).name for number in keep}
+        for pattern in ("trial-*.pt", "unfinished-*.pt", ".trial-*", ".unfinished-*"):
+            for path in folder.glob(pattern):
+                if path.name not in kept:
+                    path.unlink(missing_ok=True)
 
     def _steps(self, proposal: Proposal) -> int:
         return self.steps if proposal.steps is None else proposal.steps
 
-    def _begin(self, trial: Trial) -> tuple[Training, Architecture]:
-        """A training at its first step, or where the parent's ended, and the architecture that its network was built from.
+    def _train(self, trial: Trial, limits: Limits) -> tuple[dict[str, float], float]:
+        """Train a trial and save it; returns its metrics on `select` and the seconds that it took before an interruption."""
+        unfinished, steps = self._unfinished(trial), self._steps(trial.proposal)
+        try:
+            with limits.watch(pick_device(self.device)) as guard:
+                start = perf_counter()
+                training, built, before = self._begin(trial, unfinished.load() or self._load(trial.proposal.parent))
+                guard.charge(before)
 
-        Architectures of one canonical form name their tensors differently, so a continued training keeps the parent's.
+                def write() -> None:
+                    unfinished.save(self._state(training, built) | {"seconds": before + perf_counter() - start})
+
+                if training.step < steps:
+                    training.advance(self._split("fit"), steps, guard, Pace(self._checkpoint_seconds, write))
+                metrics = self._measure(training.result, "select")
+            self._note(trial)
+            checkpoint.save(self._weights(trial.number), self._state(training, built))
+        except (Exception, SystemExit):  # the trial has failed; what people and signals raise only interrupts it
+            unfinished.remove()
+            raise
+        unfinished.remove()
+        return metrics, before
+
+    def _begin(self, trial: Trial, saved: Mapping[str, Any] | None) -> tuple[Training, Architecture, float]:
+        """A training at its first step, or where what was saved of it or of its parent ended.
+
+        Also the architecture that its network was built from, and the seconds that it took before it was interrupted.
+        Architectures of one canonical form name their tensors differently, so a continued training keeps those of its beginning.
         """
         bench, proposal = self._bench, trial.proposal
-        saved = None if proposal.parent is None else self._load(proposal.parent)
         same = saved is not None and saved["form"] == self.canonical(proposal.architecture)
         seed = int(saved["seed"]) if saved is not None and same else stream_seed(bench.seed, trial.number)
         with torch.random.fork_rng(devices=[]):
@@ -120,7 +171,24 @@ class Scratch(Evaluator):
         training = Training(network, bench.task, self.recipe, total=self.steps, seed=seed, device=pick_device(self.device))
         if saved is not None and same:
             training.load_state_dict(saved["training"])
-        return training, built
+        return training, built, float(saved.get("seconds", 0.0)) if saved is not None else 0.0
+
+    def _restore(self, number: int | None) -> None:
+        """Train again what is missing of a trial's weights and of those that it went on from, the oldest first.
+
+        Time and memory are not limited: what fitted once must not fail now because the machine is busier.
+        """
+        limits = self.limits.model_copy(update={"seconds": None, "memory": None})
+        for trial in reversed(self._missing(number)):
+            self._train(trial, limits)
+
+    def _missing(self, number: int | None) -> list[Trial]:
+        """A trial whose weights are missing, the one that it went on from should they be missing too, and so on."""
+        missing: list[Trial] = []
+        while number is not None and not self._weights(number).exists():
+            missing.append(Trial(number, self._proposed(number)))
+            number = missing[-1].proposal.parent
+        return missing
 
     def _measure(self, network: nn.Module, split: str) -> dict[str, float]:
         examples = self._split(split)
@@ -135,18 +203,57 @@ class Scratch(Evaluator):
     def _weights(self, number: int) -> Path:
         return self._bench.folder / "weights" / f"trial-{number}.pt"
 
-    def _save(self, trial: Trial, training: Training, built: Architecture) -> None:
-        path = self._weights(trial.number)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        state = {"seed": training.seed, "training": training.state_dict(), "form": self.canonical(built), "architecture": dict(built)}
-        checkpoint.save(path, state)
+    def _origin(self, number: int) -> Path:
+        return self._weights(number).with_suffix(".json")
 
-    def _load(self, number: int) -> dict[str, Any]:
-        path = self._weights(number)
+    def _unfinished(self, trial: Trial) -> Unfinished:
+        """The checkpoint of a trial's training, which every input of it names."""
+        record = {
+            "number": trial.number,
+            **_recorded(trial.proposal, self._steps(trial.proposal)),
+            "seed": self._bench.seed,
+            "schedule": self.steps,
+            "recipe": self.recipe.model_dump(mode="json"),
+            "device": pick_device(self.device).type,
+        }
+        return Unfinished(self._weights(0).with_name(f"unfinished-{trial.number}.pt"), record)
+
+    def _state(self, training: Training, built: Architecture) -> dict[str, Any]:
+        state = {"seed": training.seed, "training": training.state_dict(), "form": self.canonical(built), "architecture": dict(built)}
+        return {name: _interned(value) for name, value in state.items()}
+
+    def _note(self, trial: Trial) -> None:
+        """Write how a trial is trained, before its weights: it must be known when they are removed."""
+        path = self._origin(trial.number)
+        atomic.make_folder(path.parent)
+        atomic.write_json(path, _recorded(trial.proposal, trial.proposal.steps))
+
+    def _proposed(self, number: int) -> Proposal:
+        path = self._origin(number)
         try:
-            return checkpoint.load(path, "seed", "training", "form", "architecture")
+            found = json.loads(path.read_text())
+            return Proposal(Architecture(found["architecture"]), found["steps"], found["parent"])
         except FileNotFoundError as error:
-            raise FileNotFoundError(f"{path} is missing: trial {number} failed, or its weights were removed") from error
+            gone = self._weights(number)
+            raise FileNotFoundError(f"{gone} is missing: trial {number} failed, or its weights were removed") from error
+        except (ValueError, TypeError, LookupError) as error:
+            raise ValueError(f"{path} is damaged: remove the run's folder, and everything is computed again") from error
+
+    def _load(self, number: int | None) -> dict[str, Any] | None:
+        return None if number is None else checkpoint.load(self._weights(number), "seed", "training", "form", "architecture")
+
+
+def _recorded(proposal: Proposal, steps: int | None) -> dict[str, Any]:
+    return {"architecture": dict(proposal.architecture), "steps": steps, "parent": proposal.parent}
+
+
+def _interned(value: Any) -> Any:
+    """The same value, with one object for equal texts: which are one decides the bytes of a pickle, and differs after a resume."""
+    if type(value) is dict:  # PyTorch's own kinds of dict carry attributes, and names from the network's code
+        return {_interned(name): _interned(part) for name, part in value.items()}
+    if isinstance(value, list):
+        return [_interned(part) for part in value]
+    return sys.intern(value) if isinstance(value, str) else value
 
 
 def inherit(network: nn.Module, weights: Mapping[str, torch.Tensor]) -> list[str]:

@@ -21,6 +21,7 @@ from nas.training.loop import Examples, load_examples, outputs_of, pick_device, 
 from nas.training.recipe import Recipe
 from nas.training.shared_weights import Judged, Schedule, SharedWeights
 from nas.training.stream import Stream, divide
+from nas.training.trend import worse_than_guessing
 from nas.trial import Proposal, Report, Trial
 
 _WEIGHTS, _PARTS, _FIT, _JUDGE = 1, 2, 3, 4  # what a stream of random numbers is for
@@ -117,13 +118,23 @@ class Shared(Evaluator):
         return self._bench.space.repair(architecture, rng)
 
     def inspect(self, proposal: Proposal) -> Mapping[str, float]:
-        """Parameters and FLOPs of the architecture built alone, without memory; of a mixture, the architecture proposed with it."""
-        return self._costs.of(proposal.architecture, self._bench, self.canonical)
+        """Parameters and FLOPs of the architecture built alone, without memory; of a mixture, the architecture proposed with it.
+
+        Raises LimitError when building and running it once passes a limit.
+        """
+        with self.limits.watch_structure():
+            return self._costs.of(proposal.architecture, self._bench, self.canonical)
 
     def identity(self, proposal: Proposal) -> str | None:
         """The canonical form where weights are frozen; None where they train, since results depend on all trials before."""
         frozen = self.steps == 0 and self._steps(proposal) == 0 and proposal.mixture is None
         return self.canonical(proposal.architecture) if frozen else None
+
+    def warm_up(self) -> None:
+        """Load the data, to the device too, and the libraries, and make the weights."""
+        self._shared()
+        self._split("select")
+        self._bench.task.load()
 
     def evaluate(self, trial: Trial) -> Report:
         """Train, or look, as the class says; metrics are the task's, `loss`, `parameters` and `flops`, and sometimes `curvature`.
@@ -135,6 +146,9 @@ class Shared(Evaluator):
         start, steps = perf_counter(), self._steps(proposal)
         if steps and not self.steps:
             raise ValueError(f"{steps} steps were proposed, but steps is 0, which freezes the weights: set it to 1 or more")
+        if proposal.mixture is None:  # a mixture runs all options: it has no size of its own
+            self.limits.check_size(self.inspect(proposal))
+        self.warm_up()
         with self.limits.watch(weights.device) as guard:
             if steps == 0 and proposal.mixture is None:
                 metrics, gradient = self._look(proposal.architecture, "select"), None
@@ -167,6 +181,8 @@ class Shared(Evaluator):
             trained = weights.train(mixture, steps, guard)
             judged = weights.judged(mixture, trained, graded=soft, unrolled=self.unrolled)
             guard.check(weights.step, judged.loss)
+            bad = worse_than_guessing(float(trained) / max(steps, 1), self._bench.task.chance_loss())
+            guard.check_trend(weights.step, steps if bad else 0)
             _check(judged)
         metrics = {"loss": judged.loss, **self._bench.task.metrics(judged.outputs, judged.targets)}
         if soft and self.curvature_every and weights.judgements % self.curvature_every == 0:
@@ -214,7 +230,7 @@ class Shared(Evaluator):
 def _check(judged: Judged) -> None:
     """Refuse what is no number: metrics of such outputs look like those of a bad network, and such a gradient ruins logits for good."""
     if not judged.outputs.isfinite().all():
-        raise LimitError("the network's outputs are not finite numbers: training diverged, lower the learning rate")
+        raise LimitError("the network's outputs are not finite numbers: training diverged, lower the learning rate", "diverged")
     for name, slope in (judged.gradient or {}).items():
         if not slope.isfinite().all():
-            raise LimitError(f"the gradient of choice {name!r} is not finite: training diverged, lower the learning rate")
+            raise LimitError(f"the gradient of choice {name!r} is not finite: training diverged, lower the learning rate", "diverged")

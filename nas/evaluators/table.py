@@ -47,13 +47,18 @@ class Table(Evaluator):
         """Steps, when a metric has a column for more than one number of them."""
         return frozenset({"steps"} if len(self._fidelities()) > 1 else ())
 
+    @property
+    def fidelities(self) -> tuple[int, int | None]:
+        """From the fewest steps in the table on; the row of the most stands for all that are more."""
+        return min(self._fidelities(), default=0), None
+
     def metric_names(self, task: tuple[str, ...]) -> tuple[str, ...]:
         """The metrics of the table, whatever the task."""
         return tuple(self.metrics)
 
     def features(self, architecture: Mapping[str, str]) -> Mapping[str, float]:
         """What the columns in `known` hold. Raises ValueError when the table has no such architecture or column."""
-        row = self._row(Architecture(architecture))
+        row = self._row(Architecture(architecture)) if self.known else {}  # a table with gaps can be searched, too
         return {name: row[name] for name in self.known}
 
     def identity(self, proposal: Proposal) -> str | None:

@@ -59,6 +59,11 @@ class Strategy(BaseModel, ABC):
         return frozenset()
 
     @property
+    def fidelities(self) -> tuple[int, ...]:
+        """The numbers of steps that it proposes by itself, so that an evaluator that refuses one is found before any work."""
+        return ()
+
+    @property
     def choices(self) -> Choices:
         """The decisions of the space that is searched."""
         return self._choices

@@ -23,8 +23,6 @@ _WINDOW, _BACK = 5, 4
 class Darts(Logits):
     """DARTS, guarded against its collapse."""
 
-    warmup: int = Field(50, ge=0)
-    """Trials at the start that train weights only, since the gradient of untrained options says who learns fast and not who learns well."""
     guard: Literal["decay", "curvature", "none"] = "decay"
     """What keeps the search from collapsing to skips. `decay` pulls the logits down by the softmax that they make, more and more, so that
     an early lead cannot feed itself (beta-DARTS). `curvature` ends the search when the loss grows sharp in the logits, and goes back to
@@ -64,8 +62,8 @@ class Darts(Logits):
         return slope + self._decay() * weights if self.guard == "decay" else slope
 
     def learn(self, trial: Trial, gradient: Vector) -> None:
-        """Take one step, but not during the warm-up or after the guard stopped the search; then ask the guard."""
-        if self.told <= self.warmup or self._stopped:
+        """Take one step, but not after the guard stopped the search; then ask the guard."""
+        if self._stopped:
             return
         super().learn(trial, gradient)
         measured = trial.report.metrics.get("curvature") if trial.report is not None else None

@@ -20,8 +20,10 @@ _DRAWS = 100
 class Gdas(Logits):
     """GDAS."""
 
+    warmup: int = Field(250, ge=0)
+    """As in the other gradient methods, but longer: a trial trains one option of each choice only."""
     anneal: int = Field(500, ge=1)
-    """Trials over which the temperature falls; about as many as the search has."""
+    """Trials after the warm-up over which the temperature falls; about as many as the search has left."""
     hot: float = Field(1.0, gt=0)
     """Temperature at the start. The paper's 10 spreads the gradient evenly over options for most of the search, which takes many
     thousands of steps to learn from."""
@@ -50,8 +52,8 @@ class Gdas(Logits):
         return softmax(self.choices, self.logits)
 
     def temperature(self, number: int) -> float:
-        """Return the temperature of a trial: linear in its number until `anneal`."""
-        return self.hot + (self.cold - self.hot) * min(1.0, number / self.anneal)
+        """Return the temperature of a trial: `hot` during the warm-up, then linear in its number for `anneal` trials."""
+        return self.hot + (self.cold - self.hot) * min(1.0, max(0, number - self.warmup) / self.anneal)
 
     def chain(self, trial: Trial, gradient: Vector) -> Vector:
         """The straight-through estimate: the gradient at the hard sample, through the softmax whose largest part the sample is.

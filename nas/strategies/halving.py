@@ -55,6 +55,11 @@ class Halving(Strategy):
         """Steps that change the result."""
         return self.strategy.requires | {"steps"}
 
+    @property
+    def fidelities(self) -> tuple[int, ...]:
+        """The rungs."""
+        return self.rungs
+
     def bind(
         self, choices: Choices, features: Features | None = None, canonical: Canonical | None = None, discretize: Discretize | None = None
     ) -> Self:

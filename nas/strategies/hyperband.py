@@ -51,6 +51,11 @@ class Hyperband(Strategy):
         return self._halving.requires
 
     @property
+    def fidelities(self) -> tuple[int, ...]:
+        """The rungs."""
+        return self.rungs
+
+    @property
     def sizes(self) -> list[int]:
         """Trials of each bracket in a round of the rotation, the bracket with the shortest trainings first.
 

@@ -36,6 +36,8 @@ class Logits(Strategy):
     leave the start in hundreds of trials."""
     weight_decay: float = Field(1e-3, ge=0)
     """Pulls logits to 0; part of the gradient, as in the methods' own code."""
+    warmup: int = Field(50, ge=0)
+    """Trials at the start that train weights only, since the gradient of untrained options says who learns fast and not who learns well."""
 
     _logits: Vector | None = PrivateAttr(None)
     _moments: tuple[Vector, Vector] = PrivateAttr()
@@ -83,7 +85,7 @@ class Logits(Strategy):
     def tell(self, trial: Trial) -> None:
         """Take one step of Adam along the gradient of a finished trial; one that failed has none."""
         self._told += 1
-        if trial.report is not None and trial.report.gradient is not None:
+        if trial.report is not None and trial.report.gradient is not None and self._told > self.warmup:
             self.learn(trial, from_mixture(self.choices, trial.report.gradient))
         self._note(trial.number)
 

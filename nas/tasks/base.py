@@ -1,5 +1,6 @@
 """What every task is: the data's meaning, the head on the features, the loss, the metrics and an example input."""
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import Any, ClassVar, Self
@@ -53,6 +54,10 @@ class Task(BaseModel, ABC):
     @abstractmethod
     def loss(self, outputs: Tensor, targets: Tensor, smoothing: float) -> Tensor:
         """Return the mean loss of a batch, a scalar; `smoothing` softens the targets where the task can."""
+
+    def chance_loss(self) -> float:
+        """Return the loss of guessing, the same for every example; without an answer, infinity, no loss counts as worse than that."""
+        return math.inf
 
     def load(self) -> None:
         """Import what `metrics` needs, so that no candidate is charged for it; by default nothing is to be imported."""

@@ -1,5 +1,6 @@
 """Image classification: one class per image; cross-entropy, with accuracy, precision, recall and F1 as metrics."""
 
+import math
 from collections.abc import Callable, Mapping
 from functools import cache
 from typing import Any, ClassVar, Self, final
@@ -59,6 +60,10 @@ class ImageClassification(Task):
     def loss(self, outputs: Tensor, targets: Tensor, smoothing: float) -> Tensor:
         """Cross-entropy; `smoothing` is the share of the target spread over all classes (Szegedy et al. 2016, section 7)."""
         return F.cross_entropy(outputs, targets, label_smoothing=smoothing)
+
+    def chance_loss(self) -> float:
+        """Cross-entropy when all classes are equally probable, log K, whatever the smoothing."""
+        return math.log(len(self.classes))
 
     def load(self) -> None:
         """Import torchmetrics."""

@@ -1,8 +1,9 @@
 """The training loop. Every step is a function of (seed, step), so a run that continues from a checkpoint is the run itself."""
 
 import copy
+import time
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, final
 
@@ -14,9 +15,12 @@ from nas.tasks.base import Task
 from nas.training.augment import augment
 from nas.training.limits import Guard, LimitError
 from nas.training.recipe import Recipe
+from nas.training.trend import Trend
 
 _CHECK_EVERY = 10
 _EVALUATION_BATCH = 512
+_SPARING = 2.5
+"""For every second that writing a checkpoint takes, this many times the usual wait until the next."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +46,26 @@ def stream_seed(*parts: int) -> int:
 
 
 @final
+class Pace:
+    """Writes a checkpoint when it is called and `seconds` of wall time have passed since the last; with 0, at every call.
+
+    Where writing itself takes longer than 0.4 s, it is done less often in proportion: every 20 seconds at first, it never takes
+    more than a fiftieth of the time.
+    """
+
+    def __init__(self, seconds: float, write: Callable[[], None], clock: Callable[[], float] = time.monotonic) -> None:
+        self._seconds, self._write, self._clock = seconds, write, clock
+        self._due = clock() + seconds
+
+    def __call__(self) -> None:
+        start = self._clock()
+        if start >= self._due:
+            self._write()
+            end = self._clock()
+            self._due = end + max(1, _SPARING * (end - start)) * self._seconds
+
+
+@final
 class Training:
     """A network in training; its state is all that a checkpoint must hold.
 
@@ -55,12 +79,15 @@ class Training:
         self.optimizer = recipe.make_optimizer(self.network)
         self._parameters = list(self.network.parameters())
         self.average = _Average(self.network, recipe.ema) if recipe.ema else None
+        self.trend = Trend(task.chance_loss(), recipe.warmup * total, device)
         self.step = 0
+        self._losses = deque[Tensor]()
 
-    def advance(self, examples: Examples, until: int, guard: Guard) -> float:
+    def advance(self, examples: Examples, until: int, guard: Guard, pace: Callable[[], None] | None = None) -> float:
         """Train until `until` steps are done in all and return the mean loss of the last ones, of one epoch at most.
 
-        Raises LimitError when the guard does, ValueError when `until` lies beyond the schedule.
+        `pace` is called after every step but the last. What it saves of this training continues with another call for the same
+        `until`, which returns the same mean. Raises LimitError when the guard does, ValueError when `until` lies beyond the schedule.
         """
         if until > self.total:
             raise ValueError(f"{until} steps were asked for, but the schedule ends after {self.total}: ask for fewer, or plan for more")
@@ -68,7 +95,8 @@ class Training:
         generator = Generator(self.device)
         batch = min(self.recipe.batch_size, len(examples))
         per_epoch = len(examples) // batch
-        order, current, losses = torch.empty(0), -1, deque[Tensor](maxlen=per_epoch)
+        order, current = torch.empty(0), -1
+        self._losses = losses = deque(self._losses, maxlen=per_epoch)
         with torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else []):
             while self.step < until:
                 epoch, position = divmod(self.step, per_epoch)
@@ -81,9 +109,14 @@ class Training:
                 images = augment(examples.inputs[indices], self.recipe.augmentation, generator)
                 losses.append(self._update(images, examples.targets[indices]))
                 self.step += 1
+                self.trend.add(self.step, losses[-1])
                 guard.check_time(self.step)
                 if self.step % _CHECK_EVERY == 0 or self.step == until:
                     guard.check(self.step, float(losses[-1]))
+                    guard.check_trend(self.step, self.trend.above)
+                if pace is not None and self.step < until:
+                    pace()
+        self._losses = deque()
         return float(torch.stack(list(losses)).mean()) if losses else float("nan")
 
     def _update(self, inputs: Tensor, targets: Tensor) -> Tensor:
@@ -107,17 +140,21 @@ class Training:
         return self.average.network if self.average is not None else self.network
 
     def state_dict(self) -> dict[str, Any]:
-        """Weights, average, optimizer and position."""
+        """Weights, average, optimizer, position and the trend of the loss; within `advance` also the losses that its mean will be of."""
         average = self.average.network.state_dict() if self.average is not None else {}
-        return {"step": self.step, "network": self.network.state_dict(), "average": average, "optimizer": self.optimizer.state_dict()}
+        weights = {"network": self.network.state_dict(), "average": average, "optimizer": self.optimizer.state_dict()}
+        state = {"step": self.step, **weights, "trend": self.trend.state_dict()}
+        return state | {"losses": torch.stack(list(self._losses))} if self._losses else state
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take up what `state_dict` returned for a network of the same architecture."""
         self.step = int(state["step"])
+        self.trend.load_state_dict(state["trend"])
         self.network.load_state_dict(state["network"])
         self.optimizer.load_state_dict(state["optimizer"])
         if self.average is not None:
             self.average.network.load_state_dict(state["average"])
+        self._losses = deque(state["losses"].to(self.device).unbind()) if "losses" in state else deque()
 
 
 @final
@@ -163,7 +200,7 @@ def outputs_of(network: nn.Module, examples: Examples, task: Task) -> Tensor:
     finally:
         network.train(mode)
     if not outputs.isfinite().all():
-        raise LimitError("the network's outputs are not finite numbers: training diverged, lower the learning rate")
+        raise LimitError("the network's outputs are not finite numbers: training diverged, lower the learning rate", "diverged")
     return outputs
 
 

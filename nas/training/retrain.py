@@ -10,9 +10,10 @@ from safetensors.torch import save
 from torch import nn
 
 from nas import atomic, checkpoint
+from nas.checkpoint import CheckpointError
 from nas.tasks.base import Task
 from nas.training.limits import Limits
-from nas.training.loop import Examples, Training, outputs_of
+from nas.training.loop import Examples, Pace, Training, outputs_of
 from nas.training.recipe import Recipe
 
 _EVALUATIONS = 30
@@ -21,7 +22,11 @@ _EVALUATIONS = 30
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What a full training is made of. `sign` is +1 when `metric` is to be large and -1 when small."""
+    """What a full training is made of. `sign` is +1 when `metric` is to be large and -1 when small.
+
+    A checkpoint is written at every evaluation, and within an epoch when `checkpoint_seconds` of wall time have passed since the
+    last such one; no result depends on it.
+    """
 
     recipe: Recipe
     epochs: int
@@ -29,6 +34,7 @@ class Plan:
     device: torch.device
     metric: str
     sign: int
+    checkpoint_seconds: float = 30.0
 
 
 @dataclass(slots=True)
@@ -45,8 +51,8 @@ def retrain(network: nn.Module, task: Task, plan: Plan, folder: Path, examples: 
 
     With held-out examples the weights of the best evaluation are chosen, of equal ones those with the smaller loss, else the
     last; without, the last weights. Checkpoints and, at the end, `seed-N.safetensors` are written to `folder`. Raises
-    LimitError when training diverges, CheckpointError when the last checkpoint is damaged, ValueError when the plan's metric
-    cannot be measured on the held-out examples.
+    LimitError when training diverges, CheckpointError when the last checkpoint is damaged or another training's, ValueError
+    when the plan's metric cannot be measured on the held-out examples.
     """
     if held_out is not None and plan.metric not in task.metric_names:
         known = ", ".join(task.metric_names)
@@ -54,22 +60,32 @@ def retrain(network: nn.Module, task: Task, plan: Plan, folder: Path, examples: 
     batch = min(plan.recipe.batch_size, len(examples))
     per_epoch = len(examples) // batch
     training = Training(network, task, plan.recipe, total=plan.epochs * per_epoch, seed=plan.seed, device=plan.device)
-    path, progress = folder / f"seed-{plan.seed}.pt", Progress()
-    if path.exists():
-        state = checkpoint.load(path, "training", "progress")
-        training.load_state_dict(state["training"])
-        progress = Progress(**state["progress"])
-    every = -(-plan.epochs // _EVALUATIONS)
-    with Limits().watch(plan.device) as guard:
+    path = folder / f"seed-{plan.seed}.pt"
+    progress = _continue(training, path) if path.exists() else Progress()
+
+    def write() -> None:
+        checkpoint.save(path, {"training": training.state_dict(), "progress": _plain(progress)})
+
+    every, pace = -(-plan.epochs // _EVALUATIONS), Pace(plan.checkpoint_seconds, write)
+    with Limits(divergence_steps=None).watch(plan.device) as guard:
         for epoch in range(training.step // per_epoch, plan.epochs):
-            loss = training.advance(examples, (epoch + 1) * per_epoch, guard)
+            loss = training.advance(examples, (epoch + 1) * per_epoch, guard, pace)
             if (epoch + 1) % every == 0 or epoch + 1 == plan.epochs:
                 _note(progress, training, plan, {"epoch": epoch + 1, "training_loss": loss}, held_out)
-                checkpoint.save(path, {"training": training.state_dict(), "progress": _plain(progress)})
+                write()
                 atomic.write_text(folder / f"seed-{plan.seed}.epoch", str(epoch + 1))
     data = save(progress.weights, {"seed": str(plan.seed)})
     atomic.write(folder / f"seed-{plan.seed}.safetensors", lambda file: file.write(data))
     return progress
+
+
+def _continue(training: Training, path: Path) -> Progress:
+    state = checkpoint.load(path, "training", "progress")
+    try:
+        training.load_state_dict(state["training"])
+        return Progress(**state["progress"])
+    except (LookupError, TypeError, ValueError, RuntimeError) as error:
+        raise CheckpointError(f"{path} is the checkpoint of another training: remove it, and this one starts over") from error
 
 
 def _note(progress: Progress, training: Training, plan: Plan, row: dict[str, float], held_out: Examples | None) -> None:

@@ -13,8 +13,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from fake_project import Project, until
+from killed_pipelines import built_once
 from PIL import Image
-from real_project import BIN, RealProject, make_real_project
+from real_project import BIN, RealProject
 
 from flows import lineage
 from nas.data.dataset import Dataset
@@ -27,9 +28,8 @@ SKIPPED = "didn't change, skipping"
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory) -> RealProject:
     """A project that `dvc repro` has built; tests must leave it up to date."""
-    project = make_real_project(tmp_path_factory.mktemp("built"))
-    project.run("dvc", "repro")
-    return project
+    own = tmp_path_factory.getbasetemp()
+    return built_once(own.parent if "PYTEST_XDIST_WORKER" in os.environ else own)
 
 
 @pytest.fixture
@@ -193,6 +193,8 @@ def test_stopping_a_training_ends_it_at_once_and_the_next_run_gives_the_same_byt
         assert process.returncode == 128 + number
         until(lambda: not Project(copied.root, {}).processes(), 5)
         assert not (copied.root / "results/train").exists()
+    [state] = (json.loads(path.read_text()) for path in (copied.root / ".nasflow").glob("train-*/state.json"))
+    assert (state["name"], state["reason"]) == ("paused", "SIGTERM")
     copied.run("nasflow", "stage", "train")
     assert copied.content("train") == built.content("train")
 

@@ -1,5 +1,6 @@
 """A run's folder: held by one process, reopened by the same inputs, published whole or not at all."""
 
+import hashlib
 import json
 import os
 import signal
@@ -9,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from flows import run_folder
-from flows.run_folder import RunError, hold, publish
+from flows import environment, run_folder
+from flows.run_folder import RunError, hold, origin, publish
 
 HOLDER = """
 import sys, time
@@ -41,12 +42,14 @@ def test_a_second_process_is_told_who_holds_the_run_and_a_dead_one_lets_go(tmp_p
     holder = subprocess.Popen([sys.executable, "-c", HOLDER, str(tmp_path)], stdout=subprocess.PIPE, text=True)
     assert holder.stdout is not None
     assert holder.stdout.readline() == "held\n"
-    with pytest.raises(RunError, match=f"process {holder.pid}"), hold(tmp_path, "search", {"seed": 0}):
-        pass
+    with pytest.raises(RunError, match=rf"process {holder.pid} \(`-c .*`, since 2.*\): wait for it, or end it with `kill {holder.pid}`"):
+        hold(tmp_path, "search", {"seed": 0}).__enter__()
     os.kill(holder.pid, signal.SIGKILL)
     holder.wait()
     with hold(tmp_path, "search", {"seed": 0}) as run:
-        assert (run.path / "lock").read_text() == str(os.getpid())
+        owner = json.loads((run.path / "lock").read_text())
+    assert owner["pid"] == os.getpid()
+    assert {"host", "since", "command"} < owner.keys()
 
 
 def test_results_are_replaced_as_a_whole_and_kept_when_filling_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -121,3 +124,53 @@ def test_results_are_durable_before_they_are_in_place(tmp_path: Path, monkeypatc
     fresh = tmp_path / ".nasflow" / "publish-train" / "fresh"
     before = synced[: synced.index(str(tmp_path / "results"))]
     assert {str(fresh), str(fresh / "inner"), str(fresh / "inner" / "file.txt"), str(fresh / "lineage.json")} <= set(before)
+
+
+def test_a_run_that_is_continued_says_after_what_and_how_exactly(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    under = {"torch": "2.13.0", "threads": 1, "device": "cpu"}
+    monkeypatch.setattr(environment, "present", lambda device: dict(under))
+    killed = "was killed (process 1, running since then)"
+
+    def continued() -> str:
+        with hold(tmp_path, "search", {"seed": 0}) as run:
+            (run.path / ".trial-0.pt.abcd_123").touch()
+        state = json.loads((run.path / "state.json").read_text())
+        (run.path / "state.json").write_text(json.dumps({**state, "name": "running", "pid": 1, "since": "then"}))  # as a kill leaves it
+        assert json.loads((run.path / "inputs.json").read_text()) == {"seed": 0}
+        return capsys.readouterr().out.removeprefix(f"search {run.fingerprint}: ").rstrip()
+
+    assert continued() == ""
+    assert continued() == f"{killed}; continues exactly, in the environment that it began in"
+    under["torch"] = "2.14.0"
+    other = "continues under torch 2.14.0 (began under 2.13.0): what is computed from here on may differ in the last bits"
+    assert [continued(), continued()] == [f"{killed}; {other}"] * 2
+    under["torch"] = "2.13.0"
+    assert "in between, in another one, may differ in the last bits" in continued()
+    under["device"] = "cuda"
+    assert "device cuda (began under cpu)" in continued()
+    [folder] = (path for path in (tmp_path / ".nasflow").iterdir() if path.name.startswith("search-"))
+    assert [entry["environment"]["torch"] for entry in run_folder.environments(folder)] == ["2.13.0", "2.14.0", "2.13.0", "2.13.0"]
+
+
+def test_what_a_killed_process_was_writing_is_removed(tmp_path: Path) -> None:
+    with hold(tmp_path, "search", {"seed": 0}) as run:
+        (run.path / "weights").mkdir()
+        for name in (".trial-0.pt.abcd_123", "trial-0.pt", ".gitignore"):
+            (run.path / "weights" / name).touch()
+    with hold(tmp_path, "search", {"seed": 0}):
+        assert sorted(path.name for path in (run.path / "weights").iterdir()) == [".gitignore", "trial-0.pt"]
+
+
+def test_what_was_published_names_its_run_and_the_run_knows_its_hash(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(run_folder, "changes", lambda root, record: [])
+    for seed in (0, 0, 1):
+        with hold(tmp_path, "train", {"seed": 0}) as run, publish(tmp_path, "train", {"stage": "train", "seed": seed} | origin(run)):
+            pass
+    lineage = (tmp_path / "results" / "train" / "lineage.json").read_bytes()
+    assert json.loads(lineage)["runs"] == [run.name]
+    assert json.loads(lineage)["inputs"] == {"seed": 0}
+    published = json.loads((run.path / "state.json").read_text())["about"]["published"]
+    assert len(published) == 2
+    assert published[-1] == hashlib.md5(lineage, usedforsecurity=False).hexdigest()

@@ -13,7 +13,7 @@ import psutil
 import pytest
 from fake_project import Project, until
 
-from flows import cli, printing, processes, run_folder, tracking
+from flows import ending, printing, processes, run_folder, tracking
 from flows.tracking import Outcome
 
 
@@ -165,7 +165,7 @@ def test_the_message_of_a_stage_keeps_its_cause(
     causes = [f"train: setting train.a{number} was 1 when the stage read it, is now 2: it was changed." for number in range(20)]
     monkeypatch.setattr(run_folder, "changes", lambda root, record: causes[:count])
     for count in (1, 2, 20):
-        with pytest.raises(SystemExit), cli._errors(), run_folder.publish(tmp_path, "train", {"stage": "train"}):
+        with pytest.raises(SystemExit), ending.errors(), run_folder.publish(tmp_path, "train", {"stage": "train"}):
             pass
         text = capsys.readouterr().err
         printed = printing.Printed(None)

@@ -5,6 +5,7 @@ import struct
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
@@ -50,6 +51,19 @@ def bits(value: Any) -> Any:
 @given(trials)
 def test_a_trial_comes_back_bit_for_bit(trial: Trial) -> None:
     assert bits(decode_trial(json.loads(json.dumps(encode_trial(trial))))) == bits(trial)
+
+
+def test_numbers_of_other_libraries_are_written_as_numbers(tmp_path: Path) -> None:
+    metrics = {"a": np.float32(0.1), "b": torch.tensor(0.1), "c": np.int64(7)}
+    proposal = Proposal(Architecture({}), steps=np.int64(12))  # type: ignore[arg-type]
+    with FileJournal(tmp_path, fingerprint="f") as journal:
+        journal.resume()
+        journal.append(Trial(0, proposal, Report(metrics)))  # type: ignore[arg-type]
+        journal.commit([], {})
+    (trial,) = read(tmp_path)
+    assert trial.report is not None
+    assert trial.report.metrics == {"a": float(np.float32(0.1)), "b": float(np.float32(0.1)), "c": 7}
+    assert (trial.proposal.steps, type(trial.proposal.steps)) == (12, int)  # 12.0 would be another fidelity in words
 
 
 def test_another_search_is_read_without_being_touched(tmp_path: Path) -> None:

@@ -8,10 +8,12 @@ import pytest
 from fake_search import CHOICES, Fake, Learner, plain, run_search, strategy_of
 
 from nas.architecture import Architecture
+from nas.components import restore
 from nas.evaluators.base import Evaluator
 from nas.journal import FileJournal, MemoryJournal
 from nas.search import mismatch
 from nas.trial import Report, Trial
+from nas.warm_start import WarmStart
 
 
 class Looking(Learner):
@@ -82,3 +84,22 @@ def test_a_wrong_pair_is_refused_with_the_cure() -> None:
     assert "the strategy 'darts' learns from the gradient" in wrong
     with pytest.raises(ValueError, match="use the evaluator 'scratch'"):
         run_search(strategy_of("halving"), Plain(), MemoryJournal(), 3)
+
+
+@pytest.mark.parametrize("name", ["halving", "hyperband"])
+def test_rungs_that_the_evaluator_refuses_are_found_before_any_work(name: str) -> None:
+    strategy = restore("strategies", {"name": name, "rungs": [5, 200]}).bind(CHOICES)
+    assert mismatch(strategy, restore("evaluators", {"name": "scratch", "steps": 200})) is None
+    for judge, allowed in (
+        ({"name": "scratch", "steps": 180}, "proposes 200 steps, but 'scratch' takes 1 to 180"),
+        (
+            {"name": "table", "path": "t.csv", "metrics": {"accuracy": {12: "a", 200: "b"}}},
+            "proposes 5 steps, but 'table' takes 12 or more",
+        ),
+    ):
+        wrong = mismatch(strategy, restore("evaluators", judge))
+        assert wrong is not None
+        assert allowed in wrong
+        assert "change the strategy's rungs" in wrong
+        warm = WarmStart.around(strategy, [], lambda architecture: 0.0)
+        assert mismatch(warm, restore("evaluators", judge)) is not None

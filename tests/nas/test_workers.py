@@ -1,47 +1,37 @@
 """Workers: real processes give what one process gives, whatever dies meanwhile, and none of them outlives its pool."""
 
 import os
-import signal
+import re
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
 from concurrent.futures import wait
 from pathlib import Path
-from typing import Any
 
 import fake_search
 import numpy as np
 import psutil
 import pytest
+import torch
+from children import children, until
 from fake_search import CHOICES, Fake, Learner, number_of, plain, run_search, strategy_of
+from faulty import Placed
 
+from nas import workers as workers_module
 from nas.architecture import Architecture
 from nas.evaluators.base import Evaluator
 from nas.journal import MemoryJournal
 from nas.load import load
 from nas.objective import Objective
 from nas.trial import Proposal, Report, Trial
-from nas.workers import DiedError, Workers, pool_of
+from nas.workers import Workers
 
 CONSTRAINED = Objective(constraints={"parameters": "<= 800"})
 
 
 def trial_of(number: int, **options: str) -> Trial:
     return Trial(number, Proposal(Architecture(options)))
-
-
-def children() -> list[psutil.Process]:
-    """Our processes but the tracker that multiprocessing keeps until the end."""
-    return [child for child in psutil.Process().children(recursive=True) if "spawn_main" in " ".join(child.cmdline())]
-
-
-def until(holds: Callable[[], Any], seconds: float = 30.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not holds():
-        assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.01)
 
 
 def test_processes_give_what_threads_give_and_end_with_the_pool() -> None:
@@ -55,20 +45,25 @@ def test_processes_give_what_threads_give_and_end_with_the_pool() -> None:
 
 def test_a_candidate_that_ends_its_process_fails_and_a_process_killed_from_outside_costs_one_retry(tmp_path: Path) -> None:
     with Workers.around(fake_search.Mortal(folder=tmp_path), 2) as workers:
-        deaths = {how: workers.submit(trial_of(1, how=how)) for how in ("exit", "kill")}
+        ends = {
+            "exit": "with exit status 3: the candidate ended it, or it could not start",
+            "kill": "by signal 9 (SIGKILL): out of memory or killed from outside",
+        }
+        deaths = {how: workers.submit(trial_of(number, how=how)) for number, how in enumerate(ends)}
         for how, future in deaths.items():
-            assert future.result(60).error == "the worker process died twice: it was killed, ran out of memory, or the candidate ended it"
+            assert future.result(120).error == f"the worker process died twice, the last time ended {ends[how]}"
+            assert (future.result().kind, future.result().seconds > 0) == ("died", True)
             assert (tmp_path / how).read_text() == "xx", "it is tried twice"
-        assert workers.submit(trial_of(2, how="unsendable")).result(60).error.startswith("the report cannot be sent: ")  # type: ignore[union-attr]
+        assert workers.submit(trial_of(2, how="unsendable")).result(120).error.startswith("the report cannot be sent: ")  # type: ignore[union-attr]
         slow, quick = workers.submit(trial_of(3, how="wait")), workers.submit(trial_of(4, how="live"))
         until(lambda: (tmp_path / "wait").exists())
-        assert quick.result(60).metrics == {"accuracy": 4.0}
+        assert quick.result(120).metrics == {"accuracy": 4.0}
         victim = psutil.Process(int((tmp_path / "pid").read_text()))
         victim.kill()
         until(lambda: (tmp_path / "wait").read_text() == "xx")
         assert victim.pid != int((tmp_path / "pid").read_text())
         (tmp_path / "go").touch()
-        assert slow.result(60) == Report({"accuracy": 3.0})
+        assert slow.result(120) == Report({"accuracy": 3.0})
     assert children() == []
 
 
@@ -111,49 +106,6 @@ def test_no_process_outlives_a_parent_that_is_killed(tmp_path: Path) -> None:
     assert alive == []
 
 
-def test_a_pool_gives_answers_and_an_interrupt_ends_it_at_once() -> None:
-    with pool_of(2) as pool:
-        assert pool.submit(divmod, 7, 2).result(60) == (3, 1)
-        with pytest.raises(ZeroDivisionError):
-            pool.submit(divmod, 7, 0).result(60)
-        with pytest.raises(DiedError, match="died twice"):
-            pool.submit(os._exit, 1).result(60)
-    assert children() == []
-    with pytest.raises(KeyboardInterrupt), pool_of(2) as pool:  # noqa: PT012
-        running = [pool.submit(time.sleep, 60) for _ in range(3)]
-        until(lambda: running[1].running())
-        start = time.monotonic()
-        raise KeyboardInterrupt
-    assert time.monotonic() - start < 5
-    until(lambda: children() == [], 5)
-    assert all(future.done() for future in running[2:])
-
-
-def test_ctrl_c_does_not_reach_a_process_that_starts(tmp_path: Path) -> None:
-    """A terminal sends it to all processes at once; one that has not begun yet would stop with a traceback."""
-    code = (
-        "import signal, sys, time; from nas.workers import pool_of\n"
-        "if __name__ == '__main__':\n"
-        "    signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # a shell has its background jobs ignore it
-        "    try:\n"
-        "        with pool_of(2) as pool:\n"
-        "            print(pool.submit(time.sleep, 60), flush=True)\n"
-        "            time.sleep(60)\n"
-        "    except KeyboardInterrupt:\n"
-        "        sys.exit(130)\n"
-    )
-    script = tmp_path / "parent.py"
-    script.write_text(code)
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "start_new_session": True}
-    parent: subprocess.Popen[str] = subprocess.Popen([sys.executable, str(script)], **pipes)  # type: ignore[call-overload]
-    assert parent.stdout is not None
-    parent.stdout.readline()
-    time.sleep(0.3)
-    os.killpg(parent.pid, signal.SIGINT)
-    _, errors = parent.communicate(timeout=45)
-    assert (parent.returncode, errors) == (130, "")
-
-
 def test_an_evaluator_that_remembers_is_refused() -> None:
     with pytest.raises(ValueError, match="workers is 2, but the evaluator keeps weights of its own between trials: set workers to 1"):
         Workers.around(Learner(), 2)
@@ -168,7 +120,7 @@ def test_many_trials_at_once_and_what_each_costs_beyond_its_evaluation() -> None
         found = [future.result().metrics["accuracy"] for future in futures]
         start = time.perf_counter()
         for number in range(200):
-            workers.submit(trial_of(number, a="x")).result(60)
+            workers.submit(trial_of(number, a="x")).result(120)
         milliseconds = (time.perf_counter() - start) / 200 * 1000
     print(f"a trial that does nothing takes {milliseconds:.3f} ms in a worker")
     assert milliseconds < 20
@@ -181,3 +133,42 @@ def test_what_the_evaluator_says_of_itself_holds_for_its_workers() -> None:
     members = {name for name in vars(Evaluator) if not name.startswith("_") and name != "model_config"}
     assert members - own <= set(vars(Workers))
     assert Workers.around(load("evaluators", "scratch")(), 2).provides == {"steps", "weights"}
+
+
+def test_every_slot_has_its_device_warms_up_once_and_does_not_wait_for_ever() -> None:
+    evaluator = Placed(device="cuda:0")
+    with Workers.around(evaluator, 2, ["cpu", "auto"]) as workers:
+        reports = [workers.submit(trial_of(number, how="report")) for number in range(5)]
+        found = [dict(report.result(120).metrics) for report in reports]
+        assert found == [{"device": 1.0 - number % 2, "warmed": 1.0} for number in range(5)], "trial n goes to slot n modulo 2"
+        late = workers.submit(trial_of(0, how="sleep")).result(120)
+        assert late.error == (
+            "no answer after 0.5 s of evaluation, so its process was ended: it hangs, or takes far longer than the limit of time"
+        )
+        assert late.kind == "time"
+        assert 0.5 <= late.seconds < 20
+    assert evaluator.device == "cuda:0"
+
+
+@pytest.mark.parametrize(
+    ("evaluator", "devices", "problem"),
+    [
+        (Placed(), ["cpu"], "devices names 1, but workers is 2: name one for every worker, or none"),
+        (Fake(), ["cpu", "cpu"], "devices is ['cpu', 'cpu'], but the evaluator has no setting 'device': leave devices empty"),
+        (Placed(), ["cpu", "gpu"], "device is 'gpu', which torch does not know: use cpu, cuda, cuda:N or auto"),
+        (Placed(), ["cpu", "cuda:97"], "device is 'cuda:97' but torch finds "),
+    ],
+)
+def test_devices_that_cannot_be_are_refused_at_once(evaluator: Evaluator, devices: list[str], problem: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(problem)):
+        Workers.around(evaluator, 2, devices)
+
+
+def test_a_worker_computes_on_its_own_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is made without naming a GPU, such as a library's workspace, would else lie on the first one."""
+    current: list[torch.device] = []
+    monkeypatch.setattr(torch.cuda, "set_device", current.append)
+    monkeypatch.setattr(workers_module, "pick_device", torch.device)
+    for work in workers_module._spread(Placed(), 2, ["cuda:1", "cpu"]):
+        work.begin()
+    assert current == [torch.device("cuda:1")]

@@ -4,43 +4,28 @@ from collections.abc import Iterator
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from nas.data.dataset import Dataset, Description
+from nas.data.dataset import Dataset
 from nas.data.prepare import Splits, prepare
 from nas.data.sources.digits import Digits
 from nas.tasks.image_classification import ImageClassification
+from nas.testing.contract import pinned
+from nas.testing.images import describe, random_images, task_of
 from nas.training.loop import Examples
 
 CPU = torch.device("cpu")
-
-
-def describe(
-    shape: tuple[int, int, int] = (8, 8, 1), classes: int = 10, dtype: str = "uint8", task: str = "image_classification"
-) -> Description:
-    """A description of data that are nowhere: `shape` is (height, width, channels)."""
-    return Description(
-        task=task,
-        source={"name": "made_up"},
-        input_shape=shape,
-        input_dtype=dtype,
-        classes=[f"class {index}" for index in range(classes)],
-        counts=dict.fromkeys(("fit", "select", "confirm", "test"), 2 * classes),
-        class_counts={name: [2] * classes for name in ("fit", "select", "confirm", "test")},
-        mean=[100.0 + 10 * channel for channel in range(shape[-1])],
-        std=[50.0 + 5 * channel for channel in range(shape[-1])],
-        digest="0" * 64,
-    )
-
-
-def task_of(shape: tuple[int, int, int] = (8, 8, 1), classes: int = 10, dtype: str = "uint8") -> ImageClassification:
-    """An image task of a shape (height, width, channels)."""
-    return ImageClassification().bind(describe(shape, classes, dtype))
-
-
-def random_images(count: int, shape: tuple[int, int, int] = (8, 8, 1), seed: int = 0) -> Tensor:
-    """Stored images of random bytes."""
-    return torch.randint(0, 256, (count, *shape), generator=torch.Generator().manual_seed(seed), dtype=torch.uint8)
+__all__ = [
+    "CPU",
+    "describe",
+    "digit_task",
+    "digits",
+    "one_thread",
+    "random_examples",
+    "random_images",
+    "small_network",
+    "task_of",
+]
 
 
 def random_examples(task: ImageClassification, count: int, seed: int = 0) -> Examples:
@@ -73,7 +58,5 @@ def digit_task(digits: Dataset) -> ImageClassification:
 @pytest.fixture(autouse=True)
 def one_thread() -> Iterator[None]:
     """Compute with one thread, since results bit for bit need a fixed number."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+    with pinned():
+        yield

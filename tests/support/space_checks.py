@@ -1,72 +1,29 @@
 """What tests of several spaces ask of a network: which layers run, whose weights fit whom, and whether something is learned."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
-from small_images import random_images
-from torch import Tensor, nn
 
 from nas.architecture import Architecture, Choices
 from nas.data.dataset import Dataset
 from nas.spaces.base import SearchSpace
 from nas.tasks.image_classification import ImageClassification
+from nas.testing.images import inputs_of
+from nas.testing.networks import copy_in_order, layers_run, same_function, scramble
 
-
-def inputs_of(task: ImageClassification, count: int = 4) -> Tensor:
-    """Random images as a network sees them."""
-    return task.prepare()(random_images(count, task.description.input_shape))
-
-
-def layers_run(network: nn.Module, inputs: Tensor) -> list[nn.Module]:
-    """The layers with weights or statistics that a forward runs, in the order they run."""
-    run: list[nn.Module] = []
-    leaves = [module for module in network.modules() if not list(module.children()) and module.state_dict()]
-    hooks = [leaf.register_forward_hook(lambda module, *_: run.append(module)) for leaf in leaves]
-    mode = network.training
-    with torch.no_grad():
-        network.eval()(inputs)
-    network.train(mode)
-    for hook in hooks:
-        hook.remove()
-    return run
-
-
-def shapes(layers: Iterable[nn.Module]) -> list[tuple[str, list[tuple[int, ...]]]]:
-    """Kind and shapes of layers."""
-    return [(type(layer).__name__, [tuple(tensor.shape) for tensor in layer.state_dict().values()]) for layer in layers]
-
-
-def copy_in_order(source: nn.Module, target: nn.Module, inputs: Tensor) -> bool:
-    """Give each layer of `target` the weights of the layer of `source` that runs in its turn; False where they do not fit."""
-    theirs, mine = layers_run(source, inputs), layers_run(target, inputs)
-    if shapes(theirs) != shapes(mine):
-        return False
-    for one, other in zip(theirs, mine, strict=True):
-        other.load_state_dict(one.state_dict())
-    return True
-
-
-def scramble(network: nn.Module, seed: int = 0) -> None:
-    """Move scales, shifts and statistics away from 0 and 1, where a wrong copy would not show."""
-    generator = torch.Generator().manual_seed(seed)
-    with torch.no_grad():
-        for name, tensor in network.state_dict().items():
-            if tensor.ndim == 1 and tensor.is_floating_point():
-                noise = torch.rand(tensor.shape, generator=generator)
-                tensor.copy_(noise - 0.5 if name.endswith(("bias", "running_mean")) else noise + 0.5)
-
-
-def same_function(first: nn.Module, second: nn.Module, inputs: Tensor) -> bool:
-    """Whether two networks give equal outputs, and draw alike in training, once the second has the first one's weights in order."""
-    scramble(first)
-    if not copy_in_order(first, second, inputs):
-        return False
-    found = []
-    for network in (first, second):
-        torch.manual_seed(1)
-        found.append((network.eval()(inputs), network.train()(inputs)))
-    return all(torch.allclose(one, other, atol=1e-5) for one, other in zip(*found, strict=True))
+__all__ = [
+    "assert_forms_are_functions",
+    "assert_loss_falls",
+    "assert_mixture_learns",
+    "assert_single_paths_match",
+    "copy_in_order",
+    "inputs_of",
+    "layers_run",
+    "moved_gaps",
+    "same_function",
+    "scramble",
+]
 
 
 def assert_single_paths_match(space: SearchSpace, task: ImageClassification, architectures: Sequence[Architecture]) -> None:

@@ -142,8 +142,9 @@ def test_an_unusable_measure_fails_the_trial_and_not_the_reference(make: Make) -
     drawn = chain._bench.space.choices(chain._bench.task).sample(np.random.default_rng(0))
     for stage in range(2):
         drawn = drawn.replace(f"stage_{stage}.activation", "silu")
-    with pytest.raises(ProxyError, match="has none"):
-        chain.features(drawn)
+    told = guarded(chain, Trial(0, Proposal(drawn))).error
+    assert told is not None
+    assert "has none" in told
     drawn = drawn.replace("stage_0.activation", "relu")
     assert 0 < metrics(chain, drawn)["rank_sum"] < 1
     kept = json.loads(next((chain._bench.folder / "proxy").iterdir()).read_text())["scores"]["naswot"]
@@ -191,6 +192,15 @@ def test_features_are_the_measures_and_logarithms_of_size(make: Make) -> None:
     size = {f"log_{name}": math.log1p(scored[name]) for name in ("parameters", "flops")}
     assert found == {"naswot": scored["naswot"], "logsynflow": scored["logsynflow"], **size}
     assert not (make(folder="other")._bench.folder / "proxy").exists()
+
+
+def test_a_feature_of_a_measure_that_says_nothing_is_zero_and_the_others_are_there(make: Make) -> None:
+    found = make().features(EMPTY)
+    assert found["naswot"] == 0
+    assert list(found) == ["naswot", "logsynflow", "log_parameters", "log_flops"]
+    chain = make(Chain(widths=((4,),), blocks=1), folder="chain", measures=("naswot", "logsynflow"))
+    drawn = chain._bench.space.choices(chain._bench.task).sample(np.random.default_rng(0)).replace("stage_0.activation", "silu")
+    assert chain.features(drawn)["naswot"] == 0 < chain.features(drawn)["logsynflow"]
 
 
 def test_features_are_measured_once(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,7 +1,8 @@
 """Training from scratch: fidelity is a part of one training, weights pass from parent to child, and twins are one function."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from nas.spaces.base import SearchSpace
 from nas.spaces.cell import EDGES, Cell
 from nas.spaces.chain import Chain
 from nas.tasks.image_classification import ImageClassification
-from nas.training.limits import LimitError, Limits
+from nas.training.limits import Guard, LimitError, Limits
 from nas.training.loop import Training
 from nas.training.recipe import Augmentation, Recipe
 from nas.trial import Proposal, Report, Trial
@@ -198,7 +199,7 @@ def test_weights_are_forgotten_but_those_to_keep(make: Make) -> None:
     for number in (1, 2, 12):
         evaluator.evaluate(Trial(number, Proposal(architecture(evaluator), steps=0)))
     evaluator.forget({12})
-    assert [path.name for path in evaluator._weights(0).parent.iterdir()] == ["trial-12.pt"]
+    assert [path.name for path in evaluator._weights(0).parent.glob("*.pt")] == ["trial-12.pt"]
 
 
 def test_forgotten_weights_are_trained_again_when_they_are_asked_for(make: Make) -> None:
@@ -241,9 +242,12 @@ def test_loading_the_data_is_not_charged_to_the_first_candidate(make: Make, monk
     watch, split = Limits.watch, Scratch._split
     open_now: list[int] = []
 
-    def watching(self: Limits, device: torch.device) -> Any:
-        open_now.append(1)
-        return watch(self, device)
+    @contextmanager
+    def watching(self: Limits, device: torch.device) -> Iterator[Guard]:
+        with watch(self, device) as guard:
+            open_now.append(1)
+            yield guard
+            open_now.pop()
 
     def noting(self: Scratch, name: str) -> Any:
         within.append(bool(open_now) and name not in self._examples)

@@ -67,6 +67,12 @@ def test_one_column_has_no_fidelity(tmp_path: Path) -> None:
     assert evaluator.metric_names(("f1",)) == ("accuracy", "error")
 
 
+def test_a_table_with_gaps_has_no_features_rather_than_an_error(tmp_path: Path) -> None:
+    assert table(tmp_path).features(Architecture({"a": "missing"})) == {}
+    with pytest.raises(ValueError, match="has no row for"):
+        table(tmp_path, known=("proxy",)).features(Architecture({"a": "missing"}))
+
+
 def test_what_cannot_be_looked_up_is_said(tmp_path: Path) -> None:
     evaluator = table(tmp_path)
     with pytest.raises(ValueError, match=r"no row for .*: search the space"):

@@ -41,14 +41,6 @@ def test_it_proposes_the_softmax_and_the_architecture_that_is_heaviest() -> None
         assert proposal.architecture[choice.name] == choice.options[int(weights.argmax())] == choice.options[0]
 
 
-def test_logits_stay_during_the_warm_up() -> None:
-    strategy = Darts(warmup=3).bind(CHOICES)
-    seen = fed(strategy, [1.0] * 5)
-    assert np.array_equal(seen[0], seen[2])
-    assert np.abs(seen[0]).max() < 0.01, "close to 0"
-    assert not np.array_equal(seen[2], seen[3])
-
-
 def test_a_rising_curvature_ends_the_search_with_the_logits_from_before() -> None:
     strategy = Darts(warmup=2, guard="curvature").bind(CHOICES)
     assert strategy.requires == {"gradient", "curvature"}

@@ -14,7 +14,7 @@ PAIR = Choices([Choice("a", ("x", "y", "z"))])
 
 
 def test_mixtures_sum_to_one_and_have_the_mean_of_the_concentration() -> None:
-    strategy = Drnas().bind(PAIR)
+    strategy = Drnas(warmup=0).bind(PAIR)
     strategy.ask([], np.random.default_rng(0))
     strategy.reset(np.array([2.0, 0.0, -1.0]))
     np.testing.assert_allclose(concentration(strategy.logits), torch.nn.functional.elu(torch.tensor([2.0, 0.0, -1.0])).numpy() + 1)
@@ -28,7 +28,7 @@ def test_mixtures_sum_to_one_and_have_the_mean_of_the_concentration() -> None:
 
 def test_the_gradient_is_that_of_the_mean_loss() -> None:
     """For a linear loss the mean over samples is known: the slope times the distribution's mean. 5 standard errors."""
-    strategy, slope = Drnas(regularisation=0.0).bind(PAIR), np.array([1.0, -2.0, 0.5])
+    strategy, slope = Drnas(warmup=0, regularisation=0.0).bind(PAIR), np.array([1.0, -2.0, 0.5])
     strategy.ask([], np.random.default_rng(0))
     strategy.reset(np.array([0.5, -0.3, 1.0]))
     found = []
@@ -45,7 +45,7 @@ def test_the_gradient_is_that_of_the_mean_loss() -> None:
 
 
 def test_the_divergence_pulls_towards_the_even_distribution() -> None:
-    strategy = Drnas(regularisation=1.0).bind(PAIR)
+    strategy = Drnas(warmup=0, regularisation=1.0).bind(PAIR)
     strategy.ask([], np.random.default_rng(0))
     strategy.reset(np.array([3.0, 0.0, -1.0]))
     proposal = strategy.ask([], np.random.default_rng(1))
@@ -55,7 +55,7 @@ def test_the_divergence_pulls_towards_the_even_distribution() -> None:
 
 
 def test_the_sample_is_recomputed_as_it_was_drawn_even_after_learning() -> None:
-    strategy = Drnas().bind(CHOICES)
+    strategy = Drnas(warmup=0).bind(CHOICES)
     proposal = strategy.ask([], np.random.default_rng(4))
     assert proposal is not None
     assert proposal.mixture is not None
@@ -65,7 +65,7 @@ def test_the_sample_is_recomputed_as_it_was_drawn_even_after_learning() -> None:
     assert np.array_equal(strategy.chain(Trial(0, proposal), gradient), before)
     torch.manual_seed(0)
     state = torch.get_rng_state()
-    again = Drnas().bind(CHOICES)
+    again = Drnas(warmup=0).bind(CHOICES)
     again.load_state_dict(strategy.state_dict())
     assert np.array_equal(again.chain(Trial(0, proposal), gradient), before)
     assert torch.equal(torch.get_rng_state(), state), "the global generator is neither used nor moved"

@@ -16,7 +16,7 @@ SIZES = [len(choice.options) for choice in CHOICES]
 
 def test_the_gradient_is_that_of_the_straight_through_estimate() -> None:
     """Against the definition in PyTorch: hard - soft.detach() + soft, with the same noise."""
-    strategy = Gdas(anneal=10, hot=10.0).bind(CHOICES)
+    strategy = Gdas(warmup=0, anneal=10, hot=10.0).bind(CHOICES)
     history = [Trial(number, Proposal(CHOICES.sample(np.random.default_rng(0)))) for number in range(6)]
     strategy.ask([], np.random.default_rng(1))
     proposal = strategy.ask(history, np.random.default_rng(5))
@@ -49,9 +49,9 @@ def test_options_are_drawn_by_the_softmax_of_the_logits() -> None:
     assert abs(drawn["none"] - 2000 * share) < 5 * np.sqrt(2000 * share * (1 - share))
 
 
-def test_the_temperature_falls_in_a_line_and_stays() -> None:
-    strategy = Gdas(anneal=100, hot=10.0)
-    assert [strategy.temperature(number) for number in (0, 50, 100, 500)] == pytest.approx([10, 5.05, 0.1, 0.1])
+def test_the_temperature_falls_in_a_line_after_the_warm_up_and_stays() -> None:
+    strategy = Gdas(warmup=20, anneal=100, hot=10.0)
+    assert [strategy.temperature(number) for number in (0, 20, 70, 120, 500)] == pytest.approx([10, 10, 5.05, 0.1, 0.1])
 
 
 def test_what_a_running_sample_was_drawn_from_survives_a_kill() -> None:

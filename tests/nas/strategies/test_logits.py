@@ -10,6 +10,7 @@ from fake_search import CHOICES, Fake, gradient_at, run_search
 from nas.architecture import Choice, Choices
 from nas.journal import MemoryJournal
 from nas.objective import Objective
+from nas.search import search
 from nas.strategies.darts import Darts
 from nas.strategies.drnas import Drnas
 from nas.strategies.gdas import Gdas
@@ -17,7 +18,7 @@ from nas.strategies.logits import Logits, from_mixture, parts, softmax, through_
 from nas.trial import Proposal, Report, Score, Trial
 
 SMALL = Choices([Choice("a", ("x", "skip")), Choice("b", ("x", "y", "z"))])
-METHODS = [Darts(warmup=0, guard="none"), Gdas(anneal=50), Drnas()]
+METHODS = [Darts(warmup=0, guard="none"), Gdas(warmup=0, anneal=50), Drnas(warmup=0)]
 
 
 def fresh(method: Logits) -> Logits:
@@ -61,6 +62,16 @@ def test_learning_is_adam(monkeypatch: pytest.MonkeyPatch) -> None:
         report = Report({"accuracy": 1.0}, gradient=gradient_at(mixture))
         strategy.tell(Trial(seed, Proposal(strategy.likeliest(set()), mixture=mixture), report, Score(0.0, (1.0,))))  # type: ignore[arg-type]
     np.testing.assert_allclose(strategy.logits, theirs.detach().numpy(), rtol=1e-9)
+
+
+@pytest.mark.parametrize("method", METHODS, ids=lambda method: type(method).__name__)
+def test_logits_stay_during_the_warm_up(method: Logits) -> None:
+    strategy = fresh(method).model_copy(update={"warmup": 3})
+    strategy.bind(CHOICES)
+    seen = [strategy.logits.copy() for _ in search(strategy, Fake(), Objective(), MemoryJournal(), trials=5, seed=3)]
+    assert np.array_equal(seen[0], seen[2])
+    assert np.abs(seen[0]).max() < 0.01, "close to 0"
+    assert not np.array_equal(seen[2], seen[3])
 
 
 @pytest.mark.parametrize("method", METHODS, ids=lambda method: type(method).__name__)
@@ -140,7 +151,7 @@ def test_all_that_was_learned_is_in_the_state(method: Logits) -> None:
 
 
 def test_a_failed_trial_teaches_nothing() -> None:
-    strategy = Gdas().bind(CHOICES)
+    strategy = Gdas(warmup=0).bind(CHOICES)
     proposal = strategy.ask([], np.random.default_rng(0))
     assert proposal is not None
     before = strategy.logits.copy()

@@ -57,6 +57,13 @@ def test_what_ships_takes_bytes_whatever_is_stored(low: float, high: float) -> N
     torch.testing.assert_close(logits, network(task.prepare()(stored)), atol=1e-5, rtol=1e-5)
 
 
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+def test_the_loss_of_guessing_is_that_of_equal_logits(smoothing: float) -> None:
+    task = task_of(classes=7)
+    loss = task.loss(torch.full((5, 7), 3.0), torch.tensor([0, 0, 0, 2, 6]), smoothing)
+    assert float(loss) == pytest.approx(task.chance_loss())
+
+
 def test_what_ships_gives_logits_and_probabilities() -> None:
     task = task_of((6, 7, 3), classes=4)
     module = task.deployable(nn.Sequential(nn.Conv2d(3, 5, 3), task.head(5))).eval()

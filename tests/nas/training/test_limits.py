@@ -1,6 +1,8 @@
 """Limits: each is named when passed, and the process is as before afterwards."""
 
+import pickle
 import resource
+import signal
 import time
 from collections.abc import Callable, Iterator
 
@@ -132,3 +134,65 @@ def test_without_a_memory_limit_addresses_are_free() -> None:
         assert resource.getrlimit(resource.RLIMIT_AS) == former
         assert isinstance(guard, Guard)
         guard.check(1, 0.5)
+
+
+WILD = Recipe(batch_size=4, learning_rate=30.0, warmup=0.0, schedule="constant", gradient_clip=1.0)
+"""The loss of the small network is some hundred then, but a number."""
+
+
+def test_a_loss_that_stays_worse_than_guessing_is_a_divergence() -> None:
+    task = task_of(classes=3)
+    with pytest.raises(LimitError, match="loss is worse than guessing for 20 steps on end at step 20: training diverged") as caught:
+        train(small_network(task), Limits(divergence_steps=15), recipe=WILD)
+    assert caught.value.kind == "diverged"
+    train(small_network(task), Limits(divergence_steps=None), recipe=WILD)
+    warm = WILD.model_copy(update={"warmup": 0.5})
+    assert train(small_network(task), Limits(divergence_steps=20), steps=30, recipe=warm).step == 30, "20 steps are not over yet"
+    with pytest.raises(LimitError, match="for 20 steps on end at step 40"):
+        train(small_network(task), Limits(divergence_steps=20), steps=40, recipe=warm)
+
+
+def test_a_network_that_only_guesses_has_not_diverged() -> None:
+    class Nothing(nn.Module):
+        def forward(self, features: torch.Tensor) -> torch.Tensor:
+            return features * 0
+
+    network = nn.Sequential(nn.Conv2d(1, 4, 3), Nothing(), task_of(classes=3).head(4))
+    assert train(network, Limits(divergence_steps=1), steps=60, recipe=Recipe(batch_size=4)).step == 60
+
+
+@pytest.mark.parametrize("stop", range(1, 20, 3))
+def test_a_training_that_was_interrupted_diverges_at_the_same_step(stop: int) -> None:
+    task = task_of(classes=3)
+    first = Training(small_network(task), task, WILD, total=30, seed=0, device=CPU)
+    with Limits().watch(CPU) as guard:
+        first.advance(random_examples(task, 12), stop, guard)
+    second = Training(small_network(task, seed=1), task, WILD, total=30, seed=0, device=CPU)
+    second.load_state_dict(first.state_dict())
+    with pytest.raises(LimitError, match="for 20 steps on end at step 20"), Limits(divergence_steps=20).watch(CPU) as guard:
+        second.advance(random_examples(task, 12), 30, guard)
+
+
+def test_size_is_compared_with_both_limits() -> None:
+    costs = {"parameters": 1000.0, "flops": 2e6}
+    for enough in (Limits(), Limits(parameters=1000, flops=2e6)):
+        enough.check_size(costs)
+    with pytest.raises(LimitError, match="1,000 parameters pass the limit of 999") as caught:
+        Limits(parameters=999).check_size(costs)
+    assert caught.value.kind == "parameters"
+    with pytest.raises(LimitError, match="2,000,000 flops pass the limit of 1,999,999") as caught:
+        Limits(flops=1_999_999).check_size(costs)
+    assert caught.value.kind == "flops"
+
+
+def test_an_error_of_a_limit_keeps_its_kind_on_the_way_between_processes() -> None:
+    error = pickle.loads(pickle.dumps(LimitError("too slow", "time")))  # noqa: S301 - its own
+    assert (str(error), error.kind) == ("too slow", "time")
+
+
+def test_other_errors_while_time_is_limited_pass_and_leave_no_alarm() -> None:
+    before = signal.getsignal(signal.SIGALRM)
+    with pytest.raises(KeyError), Limits(seconds=60).watch(CPU):  # noqa: PT012 - the alarm is only set inside
+        assert signal.getsignal(signal.SIGALRM) != before
+        raise KeyError
+    assert signal.getsignal(signal.SIGALRM) == before

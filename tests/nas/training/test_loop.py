@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from small_images import CPU, random_examples, small_network, task_of
@@ -15,7 +16,7 @@ from torch import Tensor, nn
 from nas.data.dataset import Dataset
 from nas.tasks.image_classification import ImageClassification
 from nas.training.limits import Guard, LimitError, Limits
-from nas.training.loop import Examples, Training, load_examples, outputs_of, pick_device, stream_seed
+from nas.training.loop import Examples, Pace, Training, load_examples, outputs_of, pick_device, stream_seed
 from nas.training.recipe import Augmentation, Recipe
 
 SHAKEN = Augmentation(shift=1, flip=True, rotate=20, scale=0.1, cutout=2)
@@ -132,6 +133,54 @@ def test_the_mean_loss_is_that_of_the_last_epoch(monkeypatch: pytest.MonkeyPatch
     one, losses = training(Recipe(batch_size=5)), iter(torch.arange(1.0, 13.0))
     monkeypatch.setattr(Training, "_update", lambda *_: next(losses))
     assert one.advance(data(20), 10, GUARD) == pytest.approx((7 + 8 + 9 + 10) / 4)
+
+
+def test_the_mean_loss_is_the_same_when_a_call_was_interrupted() -> None:
+    recipe, examples = Recipe(batch_size=8, augmentation=SHAKEN), data(40)  # five steps an epoch
+    whole, states = training(recipe), dict[int, dict[str, Any]]()
+    whole.advance(examples, 3, GUARD)
+    expected = whole.advance(examples, 11, GUARD, lambda: states.update({whole.step: stored(whole.state_dict())}))
+    assert list(states) == list(range(4, 11)), "after every step but the last"
+    assert "losses" not in whole.state_dict()
+    for step, state in states.items():
+        resumed = training(recipe)
+        resumed.load_state_dict(state)
+        assert resumed.advance(examples, 11, GUARD) == expected, step
+        assert same(resumed, whole), step
+    straight = training(recipe)
+    straight.advance(examples, 3, GUARD)
+    assert same(straight, training_from(straight.state_dict(), recipe)), "a state without losses begins with none"
+
+
+def training_from(state: dict[str, Any], recipe: Recipe) -> Training:
+    one = training(recipe)
+    one.load_state_dict(stored(state))
+    return one
+
+
+def test_checkpoints_keep_their_pace() -> None:
+    now, took, written = [100.0], [0.25], list[float]()
+
+    def write() -> None:
+        written.append(now[0])
+        now[0] += took[0]
+
+    pace = Pace(20.0, write, lambda: now[0])
+    for _ in range(100):
+        now[0] += 1
+        pace()
+    assert written == [120, 140.25, 160.5, 180.75, 201]
+    took[0] = 4.0
+    for _ in range(1000):
+        now[0] += 1
+        pace()
+    waits = np.diff(written[6:])
+    assert ((waits >= 200) & (waits <= 210)).all(), "writing for four seconds is worth two hundred of training"
+    assert len(waits) > 2
+    always, count = Pace(0.0, write, lambda: now[0]), len(written)
+    for _ in range(3):
+        always()
+    assert len(written) == count + 3
 
 
 def test_the_average_follows_its_formula() -> None:

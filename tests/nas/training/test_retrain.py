@@ -1,6 +1,7 @@
 """Full training: killed and continued is never killed, byte for byte; the weights are chosen as the plan says."""
 
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -13,8 +14,10 @@ from safetensors.torch import load_file
 from small_images import CPU, random_examples, small_network, task_of
 from torch import Tensor, nn
 
+from nas import checkpoint
+from nas.checkpoint import CheckpointError
 from nas.tasks.image_classification import ImageClassification
-from nas.training.limits import LimitError
+from nas.training.limits import Guard, LimitError
 from nas.training.loop import Examples, Training
 from nas.training.recipe import Augmentation, Recipe
 from nas.training.retrain import Plan, Progress, retrain
@@ -30,8 +33,8 @@ def full(folder: Path, plan: Plan = PLAN, held_out: Examples | None = None) -> P
     return retrain(small_network(TASK), TASK, plan, folder, random_examples(TASK, 26), held_out)
 
 
-def die_at(step: int, folder: Path) -> None:
-    """Train in this process and kill it in the middle of a step."""
+def die_at(step: int, folder: Path, seconds: float) -> None:
+    """Train in this process, with checkpoints so many seconds apart, and kill it in the middle of a step."""
     torch.set_num_threads(1)
     update = Training._update
 
@@ -41,18 +44,20 @@ def die_at(step: int, folder: Path) -> None:
         return update(self, inputs, targets)
 
     Training._update = dying  # type: ignore[method-assign]
-    full(folder, held_out=held())
+    full(folder, replace(PLAN, checkpoint_seconds=seconds), held())
 
 
 def held() -> Examples:
     return random_examples(TASK, 30, seed=9)
 
 
-def killed_at(step: int, folder: Path) -> None:
-    code = "import runpy, sys, pathlib; runpy.run_path(sys.argv[1])['die_at'](int(sys.argv[2]), pathlib.Path(sys.argv[3]))"
+def killed_at(step: int, folder: Path, seconds: float) -> None:
+    given = "int(sys.argv[2]), pathlib.Path(sys.argv[3]), float(sys.argv[4])"
+    code = f"import runpy, sys, pathlib; runpy.run_path(sys.argv[1])['die_at']({given})"
     root = Path(__file__).parents[3]
     environment = {**os.environ, "PYTHONPATH": f"{root / 'tests' / 'support'}:{root}"}
-    done = subprocess.run([sys.executable, "-c", code, __file__, str(step), str(folder)], env=environment, capture_output=True, check=False)
+    command = [sys.executable, "-c", code, __file__, str(step), str(folder), str(seconds)]
+    done = subprocess.run(command, env=environment, capture_output=True, check=False)
     assert done.returncode == -signal.SIGKILL, done.stderr.decode()
 
 
@@ -61,15 +66,60 @@ def test_killed_twice_and_continued_is_never_killed(tmp_path: Path) -> None:
     whole.mkdir()
     broken.mkdir()
     expected = full(whole, held_out=held())
-    killed_at(2 * PER_EPOCH + 1, broken)  # in the middle of epoch 3
+    killed_at(2 * PER_EPOCH + 1, broken, 1000)  # in the middle of epoch 3
     assert (broken / "seed-3.epoch").read_text() == "2"
     assert not (broken / "seed-3.safetensors").exists()
-    killed_at(5 * PER_EPOCH, broken)  # between the checkpoints after epochs 4 and 6, at an epoch's first step
+    killed_at(5 * PER_EPOCH + 2, broken, 0)  # between the checkpoints after epochs 4 and 6, with one after every step
     assert (broken / "seed-3.epoch").read_text() == "4"
+    assert checkpoint.load(broken / "seed-3.pt")["training"]["step"] == 5 * PER_EPOCH + 2
     found = full(broken, held_out=held())
     assert found.curve == expected.curve
     assert found.best == expected.best
     assert (broken / "seed-3.safetensors").read_bytes() == (whole / "seed-3.safetensors").read_bytes()
+
+
+def interrupt(step: int, folder: Path, plan: Plan) -> None:
+    """Train, and press Ctrl-C at the end of a step, before its checkpoint."""
+
+    def pressing(self: Guard, now: int) -> None:
+        if now == step:
+            raise KeyboardInterrupt
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Guard, "check_time", pressing)
+        with pytest.raises(KeyboardInterrupt):
+            full(folder, plan, held())
+
+
+@pytest.mark.parametrize("epochs", [6, 33], ids=["every epoch is evaluated", "every second"])
+def test_interrupted_within_epochs_loses_a_step_and_changes_nothing(epochs: int, tmp_path: Path) -> None:
+    plan, (whole, broken) = replace(PLAN, epochs=epochs), (tmp_path / "whole", tmp_path / "broken")
+    whole.mkdir()
+    broken.mkdir()
+    expected = full(whole, plan, held())
+    often = replace(plan, checkpoint_seconds=0.0)
+    moments = sorted(random.Random(epochs).sample(range(2, epochs * PER_EPOCH), 6))
+    for moment in moments:
+        interrupt(moment, broken, often)
+        # An epoch's last step has no checkpoint but that of the evaluation, or the evaluation would be left out.
+        lost = 2 if (moment - 1) % PER_EPOCH == 0 and ((moment - 1) // PER_EPOCH) % -(-epochs // 30) else 1
+        assert checkpoint.load(broken / "seed-3.pt")["training"]["step"] == moment - lost
+    found = full(broken, often, held())
+    assert found.curve == expected.curve
+    assert found.best == expected.best
+    assert (broken / "seed-3.safetensors").read_bytes() == (whole / "seed-3.safetensors").read_bytes()
+
+
+def test_a_checkpoint_of_another_training_is_named(tmp_path: Path) -> None:
+    full(tmp_path, replace(PLAN, epochs=1), held())
+    state = checkpoint.load(tmp_path / "seed-3.pt")
+    wider = small_network(TASK, width=9)
+    cure = r"seed-3\.pt is the checkpoint of another training: remove it, and this one starts over"
+    with pytest.raises(CheckpointError, match=cure):
+        retrain(wider, TASK, PLAN, tmp_path, random_examples(TASK, 26), held())
+    checkpoint.save(tmp_path / "seed-3.pt", {**state, "training": {"step": 3}})
+    with pytest.raises(CheckpointError, match=cure):
+        full(tmp_path, PLAN, held())
 
 
 def test_a_finished_training_is_not_trained_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

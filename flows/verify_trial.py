@@ -1,0 +1,123 @@
+"""A trial of the last search, evaluated once more from its record in a folder of its own."""
+
+import json
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from flows import lineage, settings, verify
+from flows.run_folder import environments
+from flows.searches import Search
+from flows.stages import search as stage
+from flows.tracking import WORK
+from flows.verify import UnverifiableError, Verdict
+from nas import journal
+from nas.components import restore
+from nas.data.dataset import Dataset
+from nas.evaluators.base import Bench
+from nas.processes import pin_threads
+from nas.trial import Report, Trial
+from nas.workers import Workers
+
+
+def trial(root: Path, number: int, tolerance: float = verify.TOLERANCE) -> Verdict:
+    """Evaluate a trial of the search that `results/search` shows again, and compare metrics and weights with its record.
+
+    Space, task, evaluator and seed are those of the record, whatever params.yaml says now. Raises UnverifiableError when the trial cannot
+    be evaluated alone or its record is gone, ValueError when there is no such trial.
+    """
+    pin_threads()
+    folder = _run(root)
+    inputs = json.loads((folder / "inputs.json").read_text())
+    entry = verify.restored(Search, inputs["settings"][-1])
+    known = {trial.number: trial for trial in journal.read(folder)}
+    if number not in known:
+        raise ValueError(f"the search has no trial {number}: its trials are 0 to {max(known, default=0)}")
+    if entry.evaluator.commit_every > 1:
+        raise UnverifiableError(_together(folder.name, number))
+    asked, twin = known[number], _owner(known, number)
+    again, compared = _evaluate(root, folder, entry, inputs, [known[one] for one in _ancestors(known, twin.number)])
+    answer, rows = _compare(twin, again, tolerance)
+    equal, words = compared
+    if words:
+        rows.append(("weights", words))
+    answer = "equal within tolerance" if answer == "bit-identical" and not equal else answer
+    if asked is not twin:
+        rows.insert(0, ("evaluated as", f"trial {twin.number}, whose result trial {number} took over: both build the same function"))
+    causes, others = verify.changes(inputs, _present(root, inputs))
+    causes += verify.environment_changes(environments(folder), twin.number, stage.device_of(entry))
+    return Verdict(f"trial {number} of {folder.name}", answer, rows, causes, others, tolerance)
+
+
+def _run(root: Path) -> Path:
+    """The folder of the run that the results of the search came from."""
+    best = root / "results" / "search" / "best.json"
+    if not best.exists():
+        raise UnverifiableError(f"{best} does not exist, so there is no search to verify: `nasflow run search` makes one")
+    folder = root / WORK / f"search-{json.loads(best.read_text())['search']}"
+    if not (folder / "inputs.json").exists() or not (folder / "journal.jsonl").exists():
+        raise UnverifiableError(f"{folder} is gone, and with it the record of the trials: `nasflow stage search` makes it again")
+    return folder
+
+
+def _together(name: str, number: int) -> str:
+    return (
+        f"trial {number} was judged with weights that all trials of its search share, so it cannot be evaluated alone. To verify the "
+        f"whole search, keep a copy of results/search, move {WORK}/{name} aside and run `nasflow stage search`: every file but "
+        "lineage.json must come out equal"
+    )
+
+
+def _owner(known: Mapping[int, Trial], number: int) -> Trial:
+    """The trial that was really evaluated, where this one took over its result."""
+    report = known[number].report
+    return known[number] if report is None or report.reused is None else known[report.reused]
+
+
+def _ancestors(known: Mapping[int, Trial], number: int) -> list[int]:
+    """The trials whose weights a trial went on with, the first one first, and the trial itself."""
+    found = [number]
+    while (parent := known[found[0]].proposal.parent) is not None:
+        found.insert(0, parent)
+    return found
+
+
+def _evaluate(root: Path, run: Path, entry: Search, inputs: Mapping[str, Any], line: list[Trial]) -> tuple[Report, tuple[bool, str]]:
+    """Evaluate a line of trials, each of which goes on with the weights before; the last report, and how its weights compare."""
+    dataset = Dataset.open(root / "results" / "prepare", splits=("fit", "select", "confirm"))
+    task = restore("tasks", inputs["task"]).bind(dataset.description)
+    last = line[-1]
+    with tempfile.TemporaryDirectory(prefix="nasflow-verify-") as place:
+        evaluator = entry.evaluator.bind(Bench(entry.space, task, dataset, Path(place), entry.seed))
+        if last.rejected:
+            return Report(evaluator.inspect(last.proposal), error=last.report.error if last.report else None), (True, "")
+        devices = [entry.devices[last.number % len(entry.devices)]] if entry.devices else []
+        with Workers.around(evaluator, 1, devices) as workers:  # a candidate that ends its process must not end this one
+            reports = [workers.submit(Trial(trial.number, trial.proposal)).result() for trial in line]
+        name = Path("weights") / f"trial-{last.number}.pt"
+        before, after = run / name, Path(place) / name
+        if not after.exists():
+            return reports[-1], (True, "")
+        return reports[-1], verify.weights(before, after) if before.exists() else (True, "not kept by the search, so not compared")
+
+
+def _compare(recorded: Trial, again: Report, tolerance: float) -> tuple[verify.Answer, list[tuple[str, str]]]:
+    before = recorded.report or Report()
+    if before.error is None and again.kind == "time":
+        raise UnverifiableError(f"trial {recorded.number} passed its limit this time ({again.error}): verify it on an idle machine")
+    if before.error is None and again.error is None:
+        rows = verify.figures(before.metrics, again.metrics)
+        return verify.judge(before.metrics, again.metrics, tolerance), rows
+    rows = [("recorded", before.error or "evaluated"), ("now", again.error or "evaluated")]
+    if before.error == again.error:
+        return verify.judge(before.metrics, again.metrics, tolerance), rows
+    same = before.error is not None and again.error is not None and before.kind is not None and before.kind == again.kind
+    return "equal within tolerance" if same else "differs", rows
+
+
+def _present(root: Path, recorded: Mapping[str, Any]) -> dict[str, Any]:
+    """What the search would be determined by now, as far as that can be told."""
+    chosen = settings.read(root)
+    dataset = Dataset.open(root / "results" / "prepare", splits=())
+    return stage.inputs_of(root, chosen, len(recorded["settings"]), dataset, lineage.read(root, "search"))

@@ -1,0 +1,107 @@
+"""Trials as JSON values, and back: what a line of a journal holds."""
+
+from collections.abc import Callable, Mapping
+from numbers import Integral
+from types import MappingProxyType
+from typing import Any
+
+from nas.architecture import Architecture
+from nas.trial import Proposal, Report, Score, Trial
+
+
+def encode_trial(trial: Trial) -> dict[str, Any]:
+    """Return a trial as plain JSON values; floats keep every bit, mixtures and gradients as float32."""
+    proposal, report = trial.proposal, trial.report
+    record: dict[str, Any] = {"number": trial.number, "architecture": dict(proposal.architecture)}
+    optional: dict[str, Any] = {"steps": proposal.steps, "parent": proposal.parent, "mixture": _encode_mixture(proposal.mixture)}
+    record |= {name: value for name, value in optional.items() if value is not None}
+    if report is not None:
+        record |= {"metrics": dict(report.metrics), "seconds": report.seconds}
+        optional = {"error": report.error, "gradient": _encode_mixture(report.gradient), "reused": report.reused, "kind": report.kind}
+        record |= {name: value for name, value in optional.items() if value is not None}
+    if trial.score is not None:
+        record["score"] = list(trial.score)
+    return record
+
+
+def decode_trial(record: Any) -> Trial:
+    """Undo `encode_trial`. Raises ValueError when `record`, which may be anything that JSON can hold, is not what it returns."""
+    _check(record)
+    mixture = _decode_mixture(record.get("mixture"))
+    proposal = Proposal(Architecture(record["architecture"]), record.get("steps"), record.get("parent"), mixture)
+    if "metrics" not in record:
+        return Trial(record["number"], proposal)
+    gradient = _decode_mixture(record.get("gradient"))
+    report = Report(record["metrics"], record["seconds"], record.get("error"), gradient, record.get("reused"), record.get("kind"))
+    score = Score(record["score"][0], tuple(record["score"][1])) if "score" in record else None
+    return Trial(record["number"], proposal, report, score)
+
+
+def _encode_mixture(mixture: Any) -> dict[str, list[float]] | None:
+    return None if mixture is None else {name: weights.tolist() for name, weights in mixture.items()}
+
+
+def _decode_mixture(record: dict[str, list[float]] | None) -> Any:
+    if record is None:
+        return None
+    import torch
+
+    return {name: torch.tensor(weights, dtype=torch.float32) for name, weights in record.items()}
+
+
+def number_of(value: Any) -> float:
+    """Return a number of NumPy or PyTorch as one that JSON knows; a whole number stays one, for it may be a trial's or count steps."""
+    return int(value) if isinstance(value, Integral) else float(value)
+
+
+def _check(record: Any) -> None:
+    if not isinstance(record, dict):
+        raise ValueError("a trial is a mapping")
+    needed = {"number", "architecture"} | ({"metrics", "seconds"} if "metrics" in record or "score" in record else set())
+    for key, fits in _SHAPES.items():
+        if (key in record or key in needed) and not fits(record.get(key)):
+            raise ValueError(f"{key!r} of a trial is {'wrong' if key in record else 'missing'}")
+
+
+def _is_count(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, float) or (isinstance(value, int) and abs(value) < 2**1000)  # which a float can hold, too
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str)
+
+
+def _is_mapping(fits: Callable[[Any], bool]) -> Callable[[Any], bool]:
+    return lambda value: isinstance(value, dict) and all(map(fits, value.values()))
+
+
+def _is_vector(value: Any) -> bool:
+    return isinstance(value, list) and all(map(_is_number, value))
+
+
+def _is_score(value: Any) -> bool:
+    if not isinstance(value, list) or len(value) != 2 or not _is_number(value[0]) or not _is_vector(value[1]):
+        return False
+    return not any(number != number for number in (value[0], *value[1]))  # NaN would compare as neither better nor worse
+
+
+_SHAPES: Mapping[str, Callable[[Any], bool]] = MappingProxyType(
+    {
+        "number": _is_count,
+        "architecture": _is_mapping(_is_text),
+        "steps": _is_count,
+        "parent": _is_count,
+        "mixture": _is_mapping(_is_vector),
+        "metrics": _is_mapping(_is_number),
+        "seconds": _is_number,
+        "error": _is_text,
+        "gradient": _is_mapping(_is_vector),
+        "reused": _is_count,
+        "kind": _is_text,
+        "score": _is_score,
+    }
+)

@@ -1,0 +1,99 @@
+"""How commands end: sentences, exit codes, and no write that was begun is cut short."""
+
+import os
+import signal
+import threading
+from pathlib import Path
+
+import pytest
+
+from flows import ending
+from flows.ending import Stopped, finish_first, stoppable
+from flows.run_journal import RunJournal
+from nas.architecture import Architecture
+from nas.journal import FileJournal
+from nas.trial import Proposal, Report, Score, Trial
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_becomes_a_sentence_and_an_exit_code(number: signal.Signals, capsys: pytest.CaptureFixture[str]) -> None:
+    before = signal.getsignal(number)
+    with pytest.raises(SystemExit) as ended, stoppable():
+        signal.raise_signal(number)
+    assert ended.value.code == 128 + number
+    assert capsys.readouterr().err == "nasflow: stopped: run the same command again to continue\n"
+    assert signal.getsignal(number) == before
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_waits_for_what_was_begun(number: signal.Signals) -> None:
+    steps = []
+
+    def work() -> None:
+        with finish_first():
+            steps.append("begun")
+            signal.raise_signal(number)
+            os.kill(os.getpid(), number)  # a second one changes nothing
+            steps.append("ended")
+        steps.append("beyond")
+
+    with pytest.raises(SystemExit) as ended, stoppable():
+        work()
+    assert steps == ["begun", "ended"]
+    assert ended.value.code == 128 + number
+
+
+def test_outside_of_a_command_ctrl_c_stays_what_it_is() -> None:
+    done = []
+
+    def work() -> None:
+        with finish_first():
+            signal.raise_signal(signal.SIGINT)
+            done.append(True)
+
+    with pytest.raises(KeyboardInterrupt):
+        work()
+    assert done
+
+
+def test_an_error_inside_comes_out() -> None:
+    with pytest.raises(ValueError, match="disk"), finish_first():
+        raise ValueError("disk")
+
+
+def test_another_thread_is_left_alone() -> None:
+    handlers = []
+
+    def work() -> None:
+        with finish_first():
+            handlers.append(signal.getsignal(signal.SIGINT))
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert handlers == [signal.getsignal(signal.SIGINT)]
+
+
+def test_a_signal_in_the_middle_of_a_commit_leaves_a_whole_commit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sync = os.fdatasync
+    with FileJournal(tmp_path, fingerprint="one") as inner:
+        journal = RunJournal(inner)
+        journal.resume()
+        for number in range(2):
+            journal.append(Trial(number, Proposal(Architecture({"a": "x"})), Report({"accuracy": 0.5}), Score(0.0, (0.5,))))
+        monkeypatch.setattr(os, "fdatasync", lambda handle: (signal.raise_signal(signal.SIGTERM), sync(handle)))
+        with pytest.raises(SystemExit), stoppable():
+            journal.commit([], {})
+    monkeypatch.undo()
+    with FileJournal(tmp_path, fingerprint="one") as again:
+        assert [trial.number for trial in RunJournal(again).resume().trials] == [0, 1]
+
+
+def test_an_error_becomes_a_sentence(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("NASFLOW_TRACEBACK", raising=False)
+    with pytest.raises(SystemExit) as ended, ending.errors():
+        raise ValueError("seed is -1: use 0 or more")
+    assert ended.value.code == 1
+    assert capsys.readouterr().err == "nasflow: seed is -1: use 0 or more\n"
+    with pytest.raises(Stopped), ending.errors():
+        raise Stopped(signal.SIGTERM)

@@ -1,0 +1,244 @@
+"""`nasflow verify`: what is made again from its record is the same to the last bit, and what is not says why."""
+
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from recorded_project import SEARCH, inside, make_recorded_project, nasflow, run_stages, write_settings
+from safetensors.torch import save_file
+from small_images import one_thread
+from stage_project import StageProject
+
+from flows import environment, verify, verify_trial
+from flows.run_folder import hold
+from flows.settings import Train
+from nas import checkpoint
+from nas.architecture import Architecture
+from nas.evaluators.shared import Shared
+from nas.journal import FileJournal
+from nas.trial import Proposal, Report, Score, Trial
+
+__all__ = ["one_thread"]
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> StageProject:
+    """A project whose stages have all run; tests change a copy."""
+    root = tmp_path_factory.mktemp("recorded")
+    with inside(root):
+        project = make_recorded_project(root)
+        run_stages(["prepare", "search", "train", "export"])
+    return project
+
+
+@pytest.fixture
+def copied(built: StageProject, tmp_path: Path) -> Iterator[StageProject]:
+    """A copy of the project, in the current folder."""
+    root = tmp_path / "project"
+    shutil.copytree(built.root, root, symlinks=True)
+    with inside(root):
+        yield StageProject(root)
+
+
+def test_a_trial_comes_out_again_after_those_that_it_went_on_with(copied: StageProject) -> None:
+    best = copied.read("search/best.json")
+    run = copied.root / ".nasflow" / f"search-{best['search']}"
+    assert best["trial"] == 2  # the promotion of trial 0, whose weights were removed
+    before = {path: path.stat().st_mtime_ns for path in run.rglob("*")}
+    answer = nasflow("verify", "2")
+    assert answer.code == 0, answer.errors
+    assert answer.output.splitlines()[-1] == f"trial 2 of {run.name}: bit-identical"
+    assert "bytes, all equal" in answer.output
+    assert {path: path.stat().st_mtime_ns for path in run.rglob("*")} == before
+
+
+def test_a_trial_that_took_over_a_result_verifies_the_one_that_made_it(copied: StageProject) -> None:
+    (copied.root / "nas" / "code.py").write_text("second\n")
+    write_settings(copied.root, search={**SEARCH, "seed": 1})
+    answer = nasflow("verify", "3")
+    assert answer.code == 0, answer.errors
+    assert "evaluated as   trial 1, whose result trial 3 took over" in answer.output
+    assert "weights        not kept by the search" in answer.output
+    assert "changed since  code: nas/code.py" in answer.output
+    assert "0.seed 1 now, 0 in the record" in answer.output
+    assert answer.output.splitlines()[-1].endswith(": bit-identical")
+
+
+def test_the_winner_comes_out_again_from_every_seed(copied: StageProject) -> None:
+    for words in (["verify"], ["verify", "winner", "--seed", "1"]):
+        answer = nasflow(*words)
+        assert answer.code == 0, answer.errors
+        assert "bytes, all equal" in answer.output
+        assert answer.output.splitlines()[-1].endswith(": bit-identical")
+    answer = nasflow("verify", "winner", "--seed", "7")
+    assert (answer.code, answer.errors) == (1, "nasflow: the winner was not trained from seed 7: its seeds are 0, 1\n")
+
+
+def test_without_its_run_the_winner_is_verified_from_the_results(copied: StageProject) -> None:
+    shutil.rmtree(copied.root / ".nasflow")
+    assert nasflow("verify").output.splitlines()[-1].endswith(": bit-identical")
+    other = next(seed for seed in (0, 1) if seed != copied.read("train/architecture.json")["seed"])
+    answer = nasflow("verify", "winner", "--seed", str(other))
+    assert answer.output.splitlines()[-1].endswith(": bit-identical")
+    assert "no longer there" in answer.output
+    answer = nasflow("verify", "0")
+    assert answer.code == 2
+    assert "is gone, and with it the record of the trials" in answer.errors
+
+
+def test_other_data_are_named_when_the_winner_differs(copied: StageProject) -> None:
+    prepare = {"task": "image_classification", "source": {"name": "digits"}, "splits": {"limit": 80, "seed": 1}}
+    write_settings(copied.root, prepare=prepare)
+    run_stages(["prepare"])
+    answer = nasflow("verify", "winner", "--tolerance", "1e-9")
+    assert answer.code == 1
+    assert "differs, and this input changed: data: results/prepare holds" in answer.output.splitlines()[-1]
+
+
+def test_another_environment_is_named_and_a_small_difference_is_within_tolerance(
+    copied: StageProject, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = environment.present()
+    monkeypatch.setattr(environment, "present", lambda device: {**now, "torch": "2.99.0", "threads": 1})
+    path = copied.root / "results" / "train" / "model.safetensors"
+    weights = verify._load(path)
+    name = next(name for name, tensor in weights.items() if tensor.is_floating_point())
+    save_file({**weights, name: weights[name] + 1e-6}, path)
+    answer = nasflow("verify")
+    assert answer.code == 0
+    said = answer.output.splitlines()[-1]
+    assert "equal within tolerance (0.01, relative beyond 1), although this input changed: torch 2.99.0 (began under 2." in said
+    assert "1 of" in answer.output
+
+
+def test_the_file_is_exported_again(copied: StageProject) -> None:
+    answer = nasflow("verify", "export")
+    assert (answer.code, answer.output.splitlines()[-1]) == (0, "results/export/model.onnx, exported again: bit-identical")
+    weights = copied.root / "results" / "train" / "model.safetensors"
+    other = verify._load(weights)
+    save_file({name: tensor + 0.1 if tensor.is_floating_point() else tensor for name, tensor in other.items()}, weights)
+    answer = nasflow("verify", "export")
+    assert answer.code == 1
+    assert "differs, and this input changed: file: results/train/model.safetensors" in answer.output.splitlines()[-1]
+    with (copied.root / "results" / "export" / "model.onnx").open("ab") as file:
+        file.write(b"\0")
+    assert "it is not the file that the manifest names" in nasflow("verify", "export").output
+
+
+def test_what_cannot_be_asked_is_refused(copied: StageProject) -> None:
+    for words, sentence in (
+        (["9"], "the search has no trial 9: its trials are 0 to 3"),
+        (["loser"], "'loser' cannot be verified: give the number of a trial, `winner` or `export`"),
+        (["3", "--seed", "1"], "--seed belongs to `nasflow verify winner`, not to '3': leave it out"),
+    ):
+        answer = nasflow("verify", *words)
+        assert (answer.code, answer.errors) == (1, f"nasflow: {sentence}\n")
+    shutil.rmtree(copied.root / "results")
+    for word in ("0", "winner", "export"):
+        assert nasflow("verify", word).code == 2
+
+
+def record(project: StageProject, evaluator: dict[str, Any], trials: list[Trial]) -> Path:
+    """Put a search into the project as if it had been run."""
+    [before] = (path for path in (project.root / ".nasflow").glob("search-*"))
+    inputs = json.loads((before / "inputs.json").read_text())
+    entry = {**inputs["settings"][-1], "strategy": {"name": "random"}, "evaluator": evaluator}
+    with hold(project.root, "search", {**inputs, "settings": [entry]}) as run, FileJournal(run.path, fingerprint="x") as journal:
+        journal.resume()
+        for trial in trials:
+            journal.append(trial)
+        journal.commit([], {})
+    best = project.root / "results" / "search" / "best.json"
+    best.write_text(json.dumps({**json.loads(best.read_text()), "search": run.fingerprint}))
+    return run.path
+
+
+def test_trials_that_share_weights_are_refused_with_the_way_to_verify_the_whole(copied: StageProject) -> None:
+    trial = Trial(0, Proposal(Architecture(copied.read("search/best.json")["architecture"])), Report({"accuracy": 0.5}), Score(0.0, (0.5,)))
+    run = record(copied, {"name": "shared", **Shared().model_dump(mode="json")}, [trial])
+    answer = nasflow("verify", "0")
+    assert answer.code == 2
+    assert (
+        f"move .nasflow/{run.name} aside and run `nasflow stage search`: every file but lineage.json must come out equal" in answer.errors
+    )
+
+
+def test_a_trial_of_a_table_is_looked_up_again(copied: StageProject) -> None:
+    architecture = Architecture(copied.read("search/best.json")["architecture"])
+    text = json.dumps(dict(architecture)).replace('"', '""')
+    (copied.root / "table.csv").write_text(f'arch,score\n"{text}",0.25\n')
+    trial = Trial(0, Proposal(architecture), Report({"accuracy": 0.75}), Score(0.0, (0.75,)))
+    record(copied, {"name": "table", "path": "table.csv", "metrics": {"accuracy": "score"}}, [trial])
+    answer = nasflow("verify", "0")
+    assert answer.code == 1
+    assert "accuracy     0.75 recorded, 0.25 now: -0.5" in answer.output
+    assert "differs, although the data, the code and the environment are those of the record" in answer.output.splitlines()[-1]
+
+
+@pytest.mark.parametrize(
+    ("again", "answer"),
+    [
+        ({"a": 0.1, "b": 2.0}, "bit-identical"),
+        ({"a": np.nextafter(0.1, 1), "b": 2.0}, "equal within tolerance"),
+        ({"a": 0.1, "b": 2.019}, "equal within tolerance"),
+        ({"a": 0.1, "b": 2.03}, "differs"),
+        ({"a": 0.12, "b": 2.0}, "differs"),
+        ({"a": float("nan"), "b": 2.0}, "differs"),
+        ({"a": 0.1}, "differs"),
+    ],
+)
+def test_numbers_are_judged_to_the_last_bit_and_within_a_tolerance(again: dict[str, float], answer: str) -> None:
+    assert verify.judge({"a": 0.1, "b": 2.0}, again, 0.01) == answer
+
+
+def test_nan_and_the_sign_of_zero_are_bits_too() -> None:
+    assert verify.judge({"a": float("nan")}, {"a": float("nan")}, 0.01) == "bit-identical"
+    assert verify.judge({"a": 0.0}, {"a": -0.0}, 0.01) == "equal within tolerance"
+
+
+def test_weights_are_compared_tensor_by_tensor_where_bytes_differ(tmp_path: Path) -> None:
+    one, other = tmp_path / "one.pt", tmp_path / "other.pt"
+    checkpoint.save(one, {"network": {"w": torch.ones(2), "b": [torch.zeros(3)]}, "step": 1})
+    checkpoint.save(other, {"network": {"w": torch.tensor([1.0, 1.5]), "b": [torch.zeros(3)]}, "step": 1})
+    assert verify.weights(one, one)[0]
+    assert verify.weights(one, other) == (False, "1 of 2 tensors differ, by 0.5 at most")
+    checkpoint.save(other, {"network": {"w": torch.ones(3)}})
+    assert verify.weights(one, other) == (False, "other tensors than those recorded")
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "answer"),
+    [
+        (Report(error="MemoryError: 9"), Report(error="MemoryError: 9"), "bit-identical"),
+        (Report(error="took 5 s", kind="time"), Report(error="took 6 s", kind="time"), "equal within tolerance"),
+        (Report(error="took 5 s", kind="time"), Report({"a": 1.0}), "differs"),
+        (Report({"a": 1.0}), Report(error="MemoryError: 9", kind="memory"), "differs"),
+    ],
+)
+def test_a_failure_is_compared_by_its_reason(before: Report, after: Report, answer: str) -> None:
+    assert verify_trial._compare(Trial(0, Proposal(Architecture({})), before), after, 0.01)[0] == answer
+
+
+def test_a_trial_that_was_too_slow_this_time_says_nothing() -> None:
+    slow, trial = Report(error="LimitError: took more than 5 s", kind="time"), Trial(3, Proposal(Architecture({})), Report({"a": 1.0}))
+    with pytest.raises(verify.UnverifiableError, match="trial 3 passed its limit this time"):
+        verify_trial._compare(trial, slow, 0.01)
+
+
+def test_settings_of_another_version_are_named() -> None:
+    with pytest.raises(verify.UnverifiableError, match=r"epoochs is not a setting: did you mean 'epochs'?.*the version that made it"):
+        verify.restored(Train, {"epoochs": 3})
+
+
+def test_the_environment_of_a_trial_is_the_one_that_it_was_evaluated_in() -> None:
+    now = environment.present()
+    known = [{"trials": 0, "environment": {**now, "torch": "1.0"}}, {"trials": 5, "environment": now}]
+    assert verify.environment_changes(known, 5, "cpu") == []
+    assert verify.environment_changes(known, 4, "cpu") == [f"torch {now['torch']} (began under 1.0)"]
+    assert verify.environment_changes(known, None, "cpu") == [f"torch {now['torch']} (began under 1.0)"]
+    assert verify.environment_changes([], None, "cpu") == ["the environment was not recorded"]

@@ -1,0 +1,29 @@
+"""The whole pipeline, killed in every stage: the same command again ends with the bytes of a pipeline that nobody killed."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+from killed_pipelines import COMMANDS, STAGES, built_once, differing, fresh, kill_in
+from real_project import RealProject
+
+pytestmark = pytest.mark.end_to_end
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> RealProject:
+    """A project that `dvc repro` has built, the same one for every process of a session; tests must leave it as it is."""
+    own = tmp_path_factory.getbasetemp()
+    return built_once(own.parent if "PYTEST_XDIST_WORKER" in os.environ else own)
+
+
+@pytest.mark.parametrize(("way", "stages"), [("dvc", ("prepare", "train")), ("nasflow", ("search", "export"))])
+def test_a_killed_pipeline_ends_with_the_same_bytes(built: RealProject, tmp_path: Path, way: str, stages: Sequence[str]) -> None:
+    project, rng = fresh(built, tmp_path / "project"), np.random.default_rng(STAGES.index(stages[0]))
+    for stage in stages:
+        assert kill_in(project, way, stage, rng), f"{stage} ended before it could be killed: give it more to do"
+        assert not (project.root / "results" / stage / "lineage.json").exists()
+    project.run(*COMMANDS[way])
+    assert differing(project, built.content(*STAGES)) == []
