@@ -1,41 +1,120 @@
-"""The folder that ships: the measured ONNX file, what is known about it, and a script that runs it."""
+"""The folder that ships: the measured ONNX file, what is known about it, and what runs, checks, times and serves it."""
 
 import json
-from collections.abc import Mapping
+import shutil
+import tempfile
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import onnx
+from numpy.typing import NDArray
 
-from export import files
+from export import files, triton
+from export.archive import arrays, zipped
+from export.card import card
+from export.machine import Target
+from export.session import MeasureError, open_session, try_once
 
-PREDICT = Path(__file__).with_name("predict.py")
+SCRIPTS = ("predict.py", "benchmark.py")
+ARCHIVE, MANIFEST = "bundle.zip", "manifest.json"
 Port = dict[str, Any]
+Array = NDArray[np.generic]
 
 
 class BundleError(RuntimeError):
     """The bundle would not be what was measured; the message says what, the rule and the cure."""
 
 
-def write_bundle(folder: Path, *, model: Path, manifest: Mapping[str, Any]) -> None:
-    """Write model.onnx, predict.py and, last, manifest.json into an existing `folder`.
+def write_bundle(folder: Path, *, model: Path, manifest: Mapping[str, Any], examples: Array | None = None, tolerance: float = 1e-4) -> None:
+    """Write the bundle into an existing `folder`: all of it, or, when something is refused or cannot be written, nothing.
 
     model: the file that was checked and measured; its bytes are copied as they are. manifest: `manifest_of(model)` and
-    whatever else is known, as JSON values; its "sha256" must be the model's. Equal inputs give equal bytes.
-    Raises BundleError when the manifest belongs to another file or is not JSON, or the folder is missing; OSError when
-    the disk refuses.
+    whatever else is known, as JSON values; its "sha256" must be the model's; "files" (SHA-256 by path) is added. examples: a few
+    real inputs, N x H x W x C as the model takes them; the file's own answers to them are stored, and verify.py compares with
+    those, up to `tolerance`, see there. Equal inputs give equal bytes.
+
+    Written are model.onnx, predict.py, benchmark.py, README.md (a model card), labels.txt where the model names its classes,
+    triton/ (a model repository), test_vectors.npz and verify.py where there are examples, all of these in bundle.zip too, and
+    manifest.json last: its presence says that the others are there. Other files of the folder stay.
+
+    Raises BundleError when the manifest belongs to another file or is not JSON, the folder is missing, the model does not run on
+    the examples, or Triton has no word for its types; OSError when the disk refuses.
     """
     if not folder.is_dir():
         raise BundleError(f"{folder} is not a folder, but a bundle is written into an existing one: create it first")
     content = model.read_bytes()
     if manifest.get("sha256") != files.digest(model):
         raise BundleError(f"the manifest's sha256 is {manifest.get('sha256')!r}, not that of {model.name}: start from manifest_of(model)")
-    text = _json(manifest)
-    files.write(folder / "model.onnx", content)
-    files.write(folder / "predict.py", PREDICT.read_bytes())
-    # Last, because its presence says that the other two are there.
-    files.write(folder / "manifest.json", text.encode())
+    _json(manifest)
+    contents = _contents(content, manifest, examples, tolerance)
+    digests = {name: files.digest_of(data) for name, data in contents.items()}
+    contents[MANIFEST] = _json({**manifest, "files": digests}).encode()
+    contents[ARCHIVE] = zipped({f"bundle/{name}": data for name, data in contents.items()})
+    _put(folder, contents)
+
+
+def _contents(content: bytes, manifest: Mapping[str, Any], examples: Array | None, tolerance: float) -> dict[str, bytes]:
+    """Every file by its path, without the manifest and the archive."""
+    here = Path(__file__).parent
+    classes = _classes(manifest)
+    made = {"model.onnx": content, **{name: (here / name).read_bytes() for name in SCRIPTS}}
+    if classes:
+        made[triton.LABELS] = triton.labels(classes).encode()
+    if examples is not None:
+        made["test_vectors.npz"] = _vectors(content, examples, tolerance)
+        made["verify.py"] = (here / "verify.py").read_bytes()
+    count = {} if examples is None else {"vectors": len(examples)}
+    made["README.md"] = card({"classes": classes, **manifest, **count}).encode()
+    try:
+        repository = triton.repository(content, manifest, classes)
+    except triton.TritonError as error:
+        raise BundleError(str(error)) from error
+    return made | {f"triton/{name}": data for name, data in repository.items()}
+
+
+def _classes(manifest: Mapping[str, Any]) -> Sequence[str]:
+    """The names of the classes, from the manifest or the file's metadata; empty when neither tells."""
+    if "classes" in manifest:
+        return [str(name) for name in manifest["classes"]]
+    try:
+        found = json.loads(manifest["metadata"].get("classes", "[]"))
+    except ValueError as error:
+        raise BundleError("the model's metadata name classes that are not a JSON list: export it again") from error
+    return [str(name) for name in found]
+
+
+def _vectors(content: bytes, examples: Array, tolerance: float) -> bytes:
+    """The examples by the input's name, the file's answers by the outputs' names, and the tolerance."""
+    try:
+        session = open_session(content, Target())
+        feed = {session.get_inputs()[0].name: np.ascontiguousarray(examples)}
+        try_once(session, feed)
+    except MeasureError as error:
+        raise BundleError(f"the model does not run on the examples: {error}") from error
+    answers = dict(zip([output.name for output in session.get_outputs()], session.run(None, feed), strict=True))
+    if not len(examples) or not all(np.isfinite(answer).all() for answer in answers.values()):
+        raise BundleError(f"the answers to {len(examples)} examples are no test of the file: give at least one with finite answers")
+    return arrays({**feed, **answers, "tolerance": np.array(tolerance)})
+
+
+def _put(folder: Path, contents: Mapping[str, bytes]) -> None:
+    """All files at once as far as a file system can: written aside first, so that a full disk is met before anything changes."""
+    aside = Path(tempfile.mkdtemp(prefix=".bundle.", dir=folder))
+    try:
+        for name, data in contents.items():
+            (aside / name).parent.mkdir(parents=True, exist_ok=True)
+            files.write(aside / name, data)
+        for name in contents:
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        # A kill below leaves a folder without a manifest, which is no bundle.
+        (folder / MANIFEST).unlink(missing_ok=True)
+        for name in (*(name for name in contents if name != MANIFEST), MANIFEST):
+            (aside / name).replace(folder / name)
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
 
 
 def _json(manifest: Mapping[str, Any]) -> str:

@@ -45,3 +45,8 @@ def digest(path: Path) -> str:
     """The SHA-256 of the file at `path`, 64 hexadecimal digits. Raises OSError when it cannot be read."""
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def digest_of(data: bytes) -> str:
+    """The SHA-256 of `data`, 64 hexadecimal digits."""
+    return hashlib.sha256(data).hexdigest()

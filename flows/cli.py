@@ -87,11 +87,13 @@ def check(overrides: Overrides = None) -> None:
         from flows import settings, tracking, watched
 
         chosen = settings.read(Path.cwd(), overrides or [], tracking.editing(Path.cwd()))
-        for path in chosen.prepare.source.paths():
+        files = list(chosen.files())
+        for _, place, path in files:
             if not (Path.cwd() / path).exists():
-                raise ValueError(f"params.yaml: prepare.source reads {path}, which does not exist: put the data there, or correct the path")
-        if watched.watch(Path.cwd(), chosen.prepare.source.paths()):
-            print("dvc.yaml now names the data of prepare.source")
+                raise ValueError(f"params.yaml: {place} reads {path}, which does not exist: put the data there, or correct the path")
+        for name, what in (("prepare", "prepare.source"), ("search", "search.evaluator")):
+            if watched.watch(Path.cwd(), [path for stage, _, path in files if stage == name], name):
+                print(f"dvc.yaml now names the data of {what}")
         print("params.yaml is valid")
 
 

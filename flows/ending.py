@@ -11,6 +11,7 @@ from typing import final
 
 STOPPED = 128
 """What a shell adds to the number of the signal that ended a command."""
+_AGAIN_SECONDS = 0.05
 _NUMBERS = (signal.SIGINT, signal.SIGTERM)
 
 
@@ -46,6 +47,16 @@ def stoppable(advice: str = "run the same command again to continue") -> Iterato
             signal.signal(other, signal.SIG_IGN)  # a second one must not interrupt the clearing up
         raise Stopped(number)
 
+    def swallowed(lost: "sys.UnraisableHookArgs") -> None:
+        """Python drops what is raised in a finalizer, and this would have been the only signal that is heard."""
+        if not isinstance(lost.exc_value, Stopped):
+            hook(lost)
+            return
+        for other in _NUMBERS:
+            signal.signal(other, stop)
+        threading.Timer(_AGAIN_SECONDS, os.kill, (os.getpid(), lost.exc_value.number)).start()
+
+    hook, sys.unraisablehook = sys.unraisablehook, swallowed
     before = {number: signal.signal(number, stop) for number in _NUMBERS}
     try:
         yield
@@ -57,6 +68,7 @@ def stoppable(advice: str = "run the same command again to continue") -> Iterato
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+        sys.unraisablehook = hook
 
 
 @contextmanager

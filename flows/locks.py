@@ -88,7 +88,7 @@ def _owner(handle: int) -> str:
         owner = json.loads(os.pread(handle, 65536, 0))
     except ValueError:
         owner = None
-    if not isinstance(owner, dict):  # the holder has not written it yet
+    if not isinstance(owner, dict) or not {"pid", "host", "command", "since"} <= owner.keys():  # the holder has not written it yet
         return "another process: wait for it"
     here = owner["host"] == socket.gethostname()
     place = "" if here else f" on {owner['host']}"

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from flows import locks
-from flows.ending import Stopped
+from flows.ending import Stopped, finish_first
 from nas import atomic
 
 FILE = "state.json"
@@ -49,14 +49,15 @@ def noted(folder: Path, about: Mapping[str, Any]) -> Iterator[State]:
     before = read_held(folder)
     process = locks.this_process()
     running = State(RUNNING, began=before.began or process["since"], about={**before.about, **about}, **process)
-    _save(folder, running)
+    with finish_first():
+        _save(folder, running)
     try:
         yield before
     except BaseException as error:
         with suppress(OSError):  # what ended the run is to be told; nobody holds the folder then, so it reads as killed
-            _save(folder, _ended(folder, error))
+            _end(folder, error)
         raise
-    _save(folder, _ended(folder, None))
+    _end(folder, None)
 
 
 def note(folder: Path, about: Mapping[str, Any]) -> None:
@@ -69,6 +70,12 @@ def read_held(folder: Path) -> State:
     """Return how a run that this process holds stands by its file alone; `running` reads as killed."""
     state = _load(folder)
     return replace(state, name=KILLED) if state.name == RUNNING else state
+
+
+def _end(folder: Path, error: BaseException | None) -> None:
+    """Note how a run ended; a signal waits, or what is done would read as killed."""
+    with finish_first():
+        _save(folder, _ended(folder, error))
 
 
 def _ended(folder: Path, error: BaseException | None) -> State:

@@ -49,9 +49,12 @@ class Run:
 
 
 def find(root: Path) -> list[Run]:
-    """Return the runs of a project, the last changed first. Raises ValueError when params.yaml cannot be read."""
+    """Return the runs of a project, the last changed first. Raises ValueError as `referred` does."""
     needed = referred(root)
-    runs = [_read(folder, stage, needed.get(folder.name, ())) for folder, stage in _folders(root)]
+    runs = []
+    for folder, stage in _folders(root):
+        with suppress(FileNotFoundError):  # it is being removed
+            runs.append(_read(folder, stage, needed.get(folder.name, ())))
     return sorted(runs, key=lambda run: run.changed, reverse=True)
 
 
@@ -60,7 +63,7 @@ def referred(root: Path) -> dict[str, tuple[str, ...]]:
 
     Results that DVC has put aside, while a stage is made anew or on another branch, count by their entry in dvc.lock.
 
-    Raises ValueError when params.yaml cannot be read: nobody knows then what it names.
+    Raises ValueError when params.yaml, dvc.lock or a record among the results cannot be read: nobody knows then what it names.
     """
     found: dict[str, tuple[str, ...]] = {}
     for place, name in [*_of_results(root / "results"), *_of_lock(root), *_of_params(root / "params.yaml")]:
@@ -131,16 +134,22 @@ def _read(folder: Path, stage: str, needed_by: tuple[str, ...]) -> Run:
     done, planned, best = None, about.get("trials"), about.get("best")
     try:
         if stage == "train":
-            done, planned = len(list(folder.glob("seed-*.safetensors"))), len(_json(folder / "inputs.json")["settings"]["seeds"])
+            done, planned = len(list(folder.glob("seed-*.safetensors"))), _seeds(folder)
         elif (folder / "journal.jsonl").exists():
             trials = journal.read(folder)
             done, best = sum(not (trial.rejected or _is_look(trial, about)) for trial in trials), _best(trials, about)
-    except (journal.JournalError, KeyError, ValueError) as error:
+    except (journal.JournalError, ValueError, OSError) as error:
         note = note or f"cannot be read: {error}"
     changed = max(_changes(folder), default=folder.stat().st_mtime)
     fingerprint, metric = folder.name.rpartition("-")[2], about.get("metric")
     name = metric.removeprefix("-") if metric else None
     return Run(stage, fingerprint, folder, state.name, done, planned, name, best, _size(folder), changed, needed_by, note)
+
+
+def _seeds(folder: Path) -> int | None:
+    """From how many seeds is trained; None for a run that was killed before it noted that."""
+    seeds = _json(folder / "inputs.json").get("settings", {}).get("seeds")
+    return None if seeds is None else len(seeds)
 
 
 def _best(trials: list[Trial], about: Mapping[str, Any]) -> float | None:
@@ -158,11 +167,11 @@ def _is_look(trial: Trial, about: Mapping[str, Any]) -> bool:
 def _of_results(results: Path) -> Iterator[tuple[str, str]]:
     """Which results name which runs."""
     for stage in ("search", "train", "export"):
-        record = _json(results / stage / "lineage.json")
+        record = _record(results / stage / "lineage.json")
         yield from ((f"results/{stage}", str(name)) for name in record.get("runs", ()))
     # What versions that did not note their runs have published, and where the winner that ships was found.
     for stage, path in (("search", "best.json"), ("train", "architecture.json"), ("export", "manifest.json")):
-        record = _json(results / stage / path)
+        record = _record(results / stage / path)
         name = record.get("search") or record.get("metadata", {}).get("search")
         if name:
             yield f"results/{stage}", f"search-{name}"
@@ -193,6 +202,19 @@ def _yaml(path: Path) -> Any:
         return YAML(typ="safe").load(path.read_text()) if path.exists() else None
     except (YAMLError, UnicodeDecodeError) as error:
         raise ValueError(f"{path.name} is not valid YAML, so nobody knows which runs it names: correct it") from error
+
+
+def _record(path: Path) -> dict[str, Any]:
+    """What a file among the results holds; nothing where there is none. Raises ValueError when it is damaged."""
+    try:
+        content = json.loads(path.read_text())
+    except (FileNotFoundError, NotADirectoryError):
+        return {}
+    except ValueError:
+        content = None
+    if not isinstance(content, dict):
+        raise ValueError(f"{path} is damaged, so nobody knows which runs it names: run the stage again")
+    return content
 
 
 def _json(path: Path) -> dict[str, Any]:

@@ -1,13 +1,14 @@
 """What a strategy is told before a search begins: the choices, what is known of architectures, and where to start."""
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import cache
 from pathlib import Path
 
 import numpy as np
 
 from flows import console
+from flows.lineage import MISSING
 from flows.searches import Proxies, Search
 from nas import journal
 from nas.architecture import Architecture, Choices
@@ -61,6 +62,12 @@ def digests(root: Path, chosen: Search) -> dict[str, str]:
             raise FileNotFoundError(f"search.warm_start names {path}, which holds no journal.jsonl: name the folder of a search")
         found[path] = hashlib.sha256(file.read_bytes()).hexdigest()
     return found
+
+
+def files(root: Path, paths: Iterable[str]) -> dict[str, str]:
+    """Return the digest of every file that evaluators read, and `lineage.MISSING` for one that is gone."""
+    found = {path: root / path for path in paths}
+    return {path: hashlib.sha256(file.read_bytes()).hexdigest() if file.is_file() else MISSING for path, file in found.items()}
 
 
 def _warmed_by_search(strategy: Strategy, path: Path, choices: Choices) -> Strategy:

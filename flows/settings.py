@@ -4,7 +4,7 @@ A wrong key is answered with the nearest one, a wrong value with its path, the v
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, final
@@ -114,6 +114,13 @@ class Settings(BaseModel):
     train: Train = Train()
     export: Export = Export()
 
+    def files(self) -> Iterator[tuple[str, str, str]]:
+        """The files and folders of the user that stages read: the stage, the setting that names the path, the path as written there."""
+        yield from (("prepare", "prepare.source", path) for path in self.prepare.source.paths())
+        for at, search in enumerate(self.search):
+            place = f"search.{at}.evaluator" if len(self.search) > 1 else "search.evaluator"
+            yield from (("search", place, path) for path in search.evaluator.paths())
+
     @model_validator(mode="after")
     def _searches_are_sound(self) -> Self:
         lines = [f"search.{at}.{line}" for at, search in enumerate(self.search) for line in search.mistakes(self.prepare.task)]
@@ -148,9 +155,9 @@ def read(
         raise SettingsError(
             f"{FILE}: search.warm_start names {absent[0]}, which does not exist: name the folder of a search, or leave it out"
         )
-    tangled = watched.tangled(root, settings.prepare.source.paths())
+    tangled = [f"{FILE}: {place} {sentence}" for _, place, path in settings.files() for sentence in watched.tangled(root, [path])]
     if tangled:
-        raise SettingsError("\n".join(f"{FILE}: prepare.source {sentence}" for sentence in tangled))
+        raise SettingsError("\n".join(tangled))
     if overrides or example is not None:
         with writing or nullcontext():
             atomic.write(path, lambda file: yaml.dump(document, file))

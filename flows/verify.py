@@ -121,23 +121,29 @@ def changes(recorded: Mapping[str, Any], present: Mapping[str, Any]) -> tuple[li
             causes.append(f"data: results/prepare holds {after[:16]} now, not {before[:16]}")
         elif part == "code":
             causes.append(f"code: {name.removeprefix('code.')}")
+        elif part == "files":  # those of the record, whatever params.yaml names now; an older record does not tell
+            causes += [f"file: {name.removeprefix('files.')}"] if "." in name else []
         elif part != "device":  # which is part of the environment
             settings.append(f"{name.removeprefix('settings.')} {after} now, {before} in the record")
     return causes, settings
 
 
-def environment_changes(known: Sequence[Mapping[str, Any]], trial: int | None, device: str) -> list[str]:
-    """Return in which ways the present environment is not the one that a result was computed in; threads are pinned before.
+def worked_in(known: Sequence[Mapping[str, Any]], trials: Sequence[int], workers: int) -> list[Mapping[str, Any]]:
+    """Return the environments of a search in which any of these trials may have been computed, in part at least.
 
-    `known`: as `flows.run_folder.environments` returns it; `trial`: the trial in question, None for the last environment.
+    `known`: as `flows.run_folder.environments` returns it. The `workers` trials that ran when an environment ended were continued
+    in the next one, from checkpoints where they had some.
     """
-    fitting = [entry for entry in known if trial is None or entry.get("trials", 0) <= trial]
-    if not fitting:
+    ends = [*(entry.get("trials", 0) + workers for entry in known[1:]), math.inf]
+    return [entry for entry, end in zip(known, ends, strict=False) if any(entry.get("trials", 0) <= trial < end for trial in trials)]
+
+
+def environment_changes(known: Sequence[Mapping[str, Any]], device: str) -> list[str]:
+    """Return in which ways the present environment is not those that a result was computed in; threads are pinned before."""
+    if not known:
         return ["the environment was not recorded"]
     present = environment.present(device)
-    found = environment.differences(fitting[-1]["environment"], present)
-    if trial is None:  # a training may have begun in any of them
-        found += [words for entry in fitting[:-1] for words in environment.differences(entry["environment"], present)]
+    found = [words for entry in reversed(known) for words in environment.differences(entry["environment"], present)]
     return list(dict.fromkeys(found))
 
 

@@ -29,11 +29,11 @@ def exported(root: Path) -> Verdict:
     results, trained = root / "results" / "export", root / "results" / "train"
     try:
         manifest, record = (json.loads((results / name).read_text()) for name in ("manifest.json", "lineage.json"))
+        winner = json.loads((trained / "architecture.json").read_text())
     except FileNotFoundError as error:
-        raise UnverifiableError(f"{error.filename} does not exist, so there is no file to verify: `nasflow run` makes one") from error
+        raise UnverifiableError(f"{error.filename} does not exist, so no file can be verified: `nasflow run` makes it") from error
     chosen = verify.restored(Export, record["params"].get("export") or {})
     dataset = Dataset.open(root / "results" / "prepare", ["test"])
-    winner = json.loads((trained / "architecture.json").read_text())
     task, module = stage.module_of(winner, trained, dataset)
     with tempfile.TemporaryDirectory(prefix="nasflow-verify-") as place:
         model = Path(place) / "model.onnx"
@@ -50,7 +50,7 @@ def exported(root: Path) -> Verdict:
                 row = str(error)
             rows.append(("logits", row))
     causes = list(_causes(root, record, manifest, dataset))
-    causes += verify.environment_changes(record.get("environments", ()), None, "cpu")
+    causes += verify.environment_changes(record.get("environments", ()), "cpu")
     present = Export.model_validate(settings.read(root).export).model_dump()
     others = [f"{name} {present[name]} now, {value} in the record" for name, value in chosen.model_dump().items() if present[name] != value]
     return Verdict("results/export/model.onnx, exported again", answer, rows, causes, others, chosen.tolerance)

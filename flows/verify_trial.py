@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from flows import lineage, settings, verify
+from flows import lineage, search_start, settings, verify
 from flows.run_folder import environments
 from flows.searches import Search
 from flows.stages import search as stage
@@ -37,7 +37,8 @@ def trial(root: Path, number: int, tolerance: float = verify.TOLERANCE) -> Verdi
     if entry.evaluator.commit_every > 1:
         raise UnverifiableError(_together(folder.name, number))
     asked, twin = known[number], _owner(known, number)
-    again, compared = _evaluate(root, folder, entry, inputs, [known[one] for one in _ancestors(known, twin.number)])
+    line = _ancestors(known, twin.number)
+    again, compared = _evaluate(root, folder, entry, inputs, [known[one] for one in line])
     answer, rows = _compare(twin, again, tolerance)
     equal, words = compared
     if words:
@@ -46,7 +47,8 @@ def trial(root: Path, number: int, tolerance: float = verify.TOLERANCE) -> Verdi
     if asked is not twin:
         rows.insert(0, ("evaluated as", f"trial {twin.number}, whose result trial {number} took over: both build the same function"))
     causes, others = verify.changes(inputs, _present(root, inputs))
-    causes += verify.environment_changes(environments(folder), twin.number, stage.device_of(entry))
+    worked_in = verify.worked_in(environments(folder), line, entry.workers)
+    causes += verify.environment_changes(worked_in, stage.device_of(entry))
     return Verdict(f"trial {number} of {folder.name}", answer, rows, causes, others, tolerance)
 
 
@@ -106,6 +108,11 @@ def _compare(recorded: Trial, again: Report, tolerance: float) -> tuple[verify.A
     before = recorded.report or Report()
     if before.error is None and again.kind == "time":
         raise UnverifiableError(f"trial {recorded.number} passed its limit this time ({again.error}): verify it on an idle machine")
+    if before.kind == "time" and again.kind != "time":
+        raise UnverifiableError(
+            f"trial {recorded.number} had passed its limit ({before.error}) and did not this time, so there is nothing to compare: "
+            "wall time is no part of the record, and this machine is faster or less busy now"
+        )
     if before.error is None and again.error is None:
         rows = verify.figures(before.metrics, again.metrics)
         return verify.judge(before.metrics, again.metrics, tolerance), rows
@@ -120,4 +127,5 @@ def _present(root: Path, recorded: Mapping[str, Any]) -> dict[str, Any]:
     """What the search would be determined by now, as far as that can be told."""
     chosen = settings.read(root)
     dataset = Dataset.open(root / "results" / "prepare", splits=())
-    return stage.inputs_of(root, chosen, len(recorded["settings"]), dataset, lineage.read(root, "search"))
+    present = stage.inputs_of(root, chosen, len(recorded["settings"]), dataset, lineage.read(root, "search"))
+    return present | {"files": search_start.files(root, recorded.get("files", {}))}

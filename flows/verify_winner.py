@@ -43,7 +43,7 @@ def winner(root: Path, seed: int | None = None, tolerance: float = verify.TOLERA
         answer = "bit-identical" if equal else "equal within tolerance" if answer == "bit-identical" else answer
     present = stage.inputs_of(settings.read(root), dataset, _best(root, inputs), lineage.read(root, "train"))
     causes, others = verify.changes(inputs, present)
-    causes += verify.environment_changes(record["environments"], None, present["device"])
+    causes += verify.environment_changes(record["environments"], present["device"])
     rows = [("weights", words), *verify.figures(before, after)]
     return Verdict(f"the winner, trained from seed {asked}", answer, rows, causes, others, tolerance)
 

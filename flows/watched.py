@@ -1,4 +1,4 @@
-"""The user's data as dependencies of prepare: dvc.yaml names what the source reads, so DVC sees it change and can push it.
+"""The user's data as dependencies of stages: dvc.yaml names what a source or an evaluator reads, so DVC sees it change and can push it.
 
 Which files those are depends on params.yaml, and a template in dvc.yaml cannot say "none" or "two". So the list is written out,
 and `meta.watched` of the stage remembers which of its dependencies are data, to take them away when the source changes.
@@ -13,20 +13,20 @@ from ruamel.yaml.comments import CommentedSeq
 
 from nas import atomic
 
-STAGE = "prepare"
 
+def watch(root: Path, paths: Sequence[str], name: str = "prepare") -> bool:
+    """Make `paths` the data among the dependencies of stage `name` in `root`/dvc.yaml; returns whether the file had to change.
 
-def watch(root: Path, paths: Sequence[str]) -> bool:
-    """Make `paths` the data among the dependencies of prepare in `root`/dvc.yaml; returns whether the file had to change.
-
-    Comments and the order of the file stay. Raises FileNotFoundError without a dvc.yaml, KeyError without the stage.
+    Comments and the order of the file stay. Raises FileNotFoundError without a dvc.yaml, KeyError without the stage when there are paths.
     """
     yaml = YAML()
     yaml.width = 4096  # or long lines would be folded that nobody edited
     yaml.indent(mapping=2, sequence=4, offset=2)
     path = root / "dvc.yaml"
     document = yaml.load(path.read_text())
-    stage = document["stages"][STAGE]
+    if name not in document["stages"] and not paths:
+        return False
+    stage = document["stages"][name]
     meta = stage.setdefault("meta", {})
     before = list(meta.get("watched", []))
     code = [dependency for dependency in stage["deps"] if dependency not in before]

@@ -3,7 +3,9 @@
 import ctypes
 import multiprocessing
 import os
+import pickle
 import queue
+import resource
 import signal
 import sys
 import threading
@@ -56,7 +58,9 @@ class Slot:
     """
 
     def __init__(self, work: Work) -> None:
-        self._work = work
+        """Take the work as it is now. Raises what pickling it raises."""
+        # Not when a process starts: by then another thread may be changing what the work holds, or candidates may be limited.
+        self._work, self._addresses = pickle.dumps(work), resource.getrlimit(resource.RLIMIT_AS)
         self._asking, self._lock = threading.Lock(), threading.Lock()
         self._ended = False
         self._process: tuple[SpawnProcess, Connection] | None = None
@@ -99,7 +103,7 @@ class Slot:
             if self._process is None:
                 context = multiprocessing.get_context("spawn")
                 mine, theirs = context.Pipe()
-                process = context.Process(target=_serve, args=(self._work, theirs, os.getpid()), daemon=True)
+                process = context.Process(target=_serve, args=(self._work, theirs, os.getpid(), self._addresses), daemon=True)
                 with _interrupts_masked():
                     process.start()
                 theirs.close()
@@ -141,9 +145,11 @@ def how_it_ended(code: int | None) -> str:
     return f"ended by signal {-code} ({name}): {cause}"
 
 
-def _serve(work: Work, connection: Connection, parent: int) -> None:
+def _serve(pickled: bytes, connection: Connection, parent: int, addresses: tuple[int, int]) -> None:
     """What a process does: answer what comes in, until nothing more does. Before each answer it says that it begins."""
+    resource.setrlimit(resource.RLIMIT_AS, addresses)  # a limit that held for a candidate when this process started would stay
     begin_worker(parent)
+    work: Work = pickle.loads(pickled)
     work.begin()
     while True:
         try:

@@ -5,6 +5,8 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from textwrap import shorten
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -36,7 +38,7 @@ def table(
             _show([_row(run) for run in found])
             for run in found:
                 if run.note:
-                    print(f"{run.name} is {run.state}: {run.note}")
+                    print(f"{run.name} is {run.state}: {shorten(run.note, _NOTE, placeholder=' … (`nasflow runs --json` has all of it)')}")
         else:
             print("no runs yet: `nasflow run` begins one")
 
@@ -96,6 +98,10 @@ def _record(run: "Run") -> dict[str, Any]:
     }
 
 
+_NOTE = 240
+_NARROW = 110
+_WIDTHS = MappingProxyType({"done": 7, "best": 8, "size": 5, "changed": 7})
+"""Of columns that may be folded in a narrow terminal."""
 _HEADER = ("stage", "fingerprint", "state", "done", "best", "size", "changed", "needed by")
 
 
@@ -119,7 +125,11 @@ def _show(rows: Sequence[Sequence[str]]) -> None:
         for row in (_HEADER, *rows):
             print("  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip())
         return
-    grid = Table(*_HEADER)
+    # Without lines between columns the names, which are to be copied, stay whole in 80 columns.
+    narrow = console.width < _NARROW
+    grid = Table(box=None, padding=(0, 1 if narrow else 2, 0, 0), pad_edge=False)
+    for name in _HEADER:
+        grid.add_column(name, overflow="fold", max_width=_WIDTHS.get(name) if narrow else None)
     for row in rows:
         grid.add_row(*map(Text, row))
     console.print(grid)

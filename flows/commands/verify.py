@@ -1,5 +1,6 @@
 """`nasflow verify`: does a result come out again?"""
 
+import math
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -18,7 +19,9 @@ UNVERIFIABLE = 2
 def verify(
     what: Annotated[str, typer.Argument(help="`winner`, `export`, or the number of a trial of the last search.")] = "winner",
     seed: Annotated[int | None, typer.Option(help="Which seed of the winner to train again; by default the one that ships.")] = None,
-    tolerance: Annotated[float, typer.Option(help="How far figures may be apart; relative beyond 1.")] = 0.01,
+    tolerance: Annotated[
+        float | None, typer.Option(help="How far figures may be apart, relative beyond 1; by default 0.01. An export has its own.")
+    ] = None,
 ) -> None:
     """Make a result again from its record: bit-identical, equal within tolerance (exit code 0), or different, and why (1)."""
     with stoppable("nothing was changed"), errors():
@@ -40,14 +43,19 @@ def verify(
     sys.exit(verdict.code)
 
 
-def _verdict(what: str, seed: int | None, tolerance: float) -> "Verdict":
+def _verdict(what: str, seed: int | None, tolerance: float | None) -> "Verdict":
     root = Path.cwd()
+    if tolerance is not None and not 0 <= tolerance < math.inf:
+        raise ValueError(f"--tolerance is {tolerance:g}: give a finite number of at least 0")
+    if tolerance is not None and what == "export":
+        raise ValueError("--tolerance is for figures of a training; a file is held to `export.tolerance` of its record: leave it out")
     if seed is not None and what != "winner":
         raise ValueError(f"--seed belongs to `nasflow verify winner`, not to {what!r}: leave it out")
+    chosen = {} if tolerance is None else {"tolerance": tolerance}
     if what == "winner":
         from flows.verify_winner import winner
 
-        return winner(root, seed, tolerance)
+        return winner(root, seed, **chosen)
     if what == "export":
         from flows.verify_export import exported
 
@@ -55,5 +63,5 @@ def _verdict(what: str, seed: int | None, tolerance: float) -> "Verdict":
     if what.isdecimal():
         from flows.verify_trial import trial
 
-        return trial(root, int(what), tolerance)
+        return trial(root, int(what), **chosen)
     raise ValueError(f"{what!r} cannot be verified: give the number of a trial, `winner` or `export`")

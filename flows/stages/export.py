@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from safetensors.torch import load_file
 from torch import nn
 
@@ -50,9 +51,10 @@ def run(root: Path, settings: Settings, record: dict[str, Any]) -> None:
         require(parity)
         report(2, f"same predictions as PyTorch on {parity.examples} test images")
         scored = task.metrics(torch.from_numpy(np.asarray(logits)), torch.from_numpy(np.array(dataset.targets("test"))))
-        trained_scores = json.loads((trained / "details.json").read_text())["shipped"]
-        manifest = {**manifest_of(model), **_checked(parity, dataset), **_scores(scored, trained_scores, dataset)}
-        write_bundle(folder, model=model, manifest=manifest)
+        details = json.loads((trained / "details.json").read_text())
+        manifest = {**manifest_of(model), **_checked(parity, dataset), **_scores(scored, details["shipped"], dataset)}
+        manifest |= {"data": _data(dataset), **_retrained(details)}
+        write_bundle(folder, model=model, manifest=manifest, examples=_examples(dataset), tolerance=settings.export.tolerance)
         atomic.write_json(folder / "metrics.json", {"bytes": manifest["bytes"], "parity": manifest["parity"], "test": scored})
         atomic.write_json(folder / "summary.json", console.summary("Exported model", _rows(manifest, scored)))
 
@@ -109,6 +111,24 @@ def _scores(scored: Mapping[str, float], trained: Mapping[str, Any], dataset: Da
         "test_as_trained": {name: trained[name] for name in scored},
         "test_difference": {name: value - trained[name] for name, value in scored.items()},
     }
+
+
+def _data(dataset: Dataset) -> dict[str, Any]:
+    """What the model card says of the data; where they lie is nobody else's business."""
+    return {"source": dataset.description.source["name"], "counts": dataset.description.counts}
+
+
+def _retrained(details: Mapping[str, Any]) -> dict[str, Any]:
+    """What all trainings scored on the stored test data, not only the one that ships."""
+    if "seeds" not in details:
+        return {}
+    return {"retrained": {"seeds": len(details["seeds"]), "mean": details["test"], "std": details["test_std"]}}
+
+
+def _examples(dataset: Dataset) -> NDArray[np.uint8]:
+    """The first test image of each class, at most 16 in all."""
+    _, first = np.unique(np.array(dataset.targets("test")), return_index=True)
+    return dataset.as_bytes("test")[np.sort(first)[:16]]
 
 
 def _rows(manifest: Mapping[str, Any], scored: Mapping[str, float]) -> list[tuple[str, str]]:

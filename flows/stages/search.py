@@ -5,9 +5,9 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from flows import console, search_report, search_start, search_telemetry
+from flows import console, search_report, search_start, search_telemetry, watched
 from flows.provenance import code_of
-from flows.run_folder import RunFolder, hold, origin, publish
+from flows.run_folder import RunError, RunFolder, hold, origin, publish
 from flows.run_journal import RunJournal
 from flows.searches import Search
 from flows.settings import Settings
@@ -33,6 +33,9 @@ def run(root: Path, settings: Settings, record: dict[str, Any]) -> None:
     scored or too many failed, RunError when another process runs the same search or something was edited meanwhile.
     """
     pin_threads()
+    unseen = watched.unwatched(record, [path for stage, _, path in settings.files() if stage == "search"])
+    if unseen:
+        raise RunError(f"dvc.yaml does not name {', '.join(unseen)}, so a changed file would go unseen: `nasflow check` puts it there")
     for device in dict.fromkeys(device for entry in settings.search for device in entry.devices):
         pick_device(device)  # raises before anything is done
     chosen, task = settings.search[-1], settings.prepare.task
@@ -94,6 +97,7 @@ def inputs_of(root: Path, settings: Settings, count: int, dataset: Dataset, reco
         "stage": "search",
         "settings": [*dumped, last.model_dump(mode="json", exclude=free)],
         "earlier": [search_start.digests(root, entry) for entry in searches],
+        "files": search_start.files(root, [path for entry in searches for path in entry.evaluator.paths()]),
         "task": describe(task),
         "data": dataset.description.digest,
         "code": code_of(record, *components),

@@ -80,6 +80,10 @@ class Evaluator(BaseModel, ABC):
         """Return the names of the metrics in a report, given those of the task."""
         return task
 
+    def paths(self) -> list[str]:
+        """Return the files and folders, as written in the settings, whose content decides what `evaluate` gives; by default none."""
+        return []
+
     def patience(self, trial: Trial) -> float | None:
         """Return the seconds after which whoever waits for an evaluation in another process may give up on it; None: never."""
         return None

@@ -56,6 +56,10 @@ class Table(Evaluator):
         """The metrics of the table, whatever the task."""
         return tuple(self.metrics)
 
+    def paths(self) -> list[str]:
+        """The CSV file."""
+        return [str(self.path)]
+
     def features(self, architecture: Mapping[str, str]) -> Mapping[str, float]:
         """What the columns in `known` hold. Raises ValueError when the table has no such architecture or column."""
         row = self._row(Architecture(architecture)) if self.known else {}  # a table with gaps can be searched, too

@@ -88,6 +88,11 @@ def test_the_users_data_are_watched(project: Project) -> None:
     assert project.dvc("stage", "list", "--name-only").split() == list(STAGES)  # still what DVC accepts
     assert watched.watch(project.root, [])
     assert (project.root / "dvc.yaml").read_text() == before
+    assert watched.watch(project.root, ["data/table.csv"], "search")
+    assert lineage.declared(project.root)["search"].reads[-1] == "data/table.csv"
+    assert lineage.declared(project.root)["prepare"].reads[-1] == "nas/data"
+    assert watched.watch(project.root, [], "search")
+    assert (project.root / "dvc.yaml").read_text() == before
 
 
 def test_unwatched_data_are_named() -> None:

@@ -2,7 +2,9 @@
 
 import os
 import signal
+import sys
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -41,6 +43,24 @@ def test_a_signal_waits_for_what_was_begun(number: signal.Signals) -> None:
         work()
     assert steps == ["begun", "ended"]
     assert ended.value.code == 128 + number
+
+
+def test_a_signal_that_a_finalizer_swallows_comes_again() -> None:
+    """Python only prints what is raised in `__del__`; the signal would be gone, and no later one would be heard."""
+
+    class Finalized:
+        def __del__(self) -> None:
+            signal.raise_signal(signal.SIGTERM)
+
+    def work() -> None:
+        Finalized()
+        time.sleep(10)
+
+    hook = sys.unraisablehook
+    with pytest.raises(SystemExit) as ended, stoppable():
+        work()
+    assert ended.value.code == 143
+    assert sys.unraisablehook is hook
 
 
 def test_outside_of_a_command_ctrl_c_stays_what_it_is() -> None:

@@ -14,7 +14,8 @@ from sklearn.datasets import load_digits
 from small_images import CPU, one_thread
 from stage_project import SEARCH, StageProject, make_stage_project
 
-from export import predict
+from export import predict, verify
+from flows import lineage
 from nas.architecture import Architecture
 from nas.data.dataset import Dataset
 from nas.spaces.chain import Chain
@@ -132,6 +133,27 @@ def test_a_first_failure_makes_no_results(small: StageProject) -> None:
     assert (answer.code, len(answer.errors.splitlines())) == (1, 1)
     assert not (small.root / "results" / "export").exists()
     assert small.left_behind() == []
+
+
+def test_the_bundle_is_what_dvc_keeps_and_checks_itself(small: StageProject) -> None:
+    dataset = prepared(small, SCALED["0..1"])
+    trained(small, dataset, 1)
+    details = small.read("train/details.json")
+    details |= {"seeds": {"seed_0": {}, "seed_1": {}}, "test": {"accuracy": 0.25}, "test_std": {"accuracy": 0.125}}
+    (small.root / "results/train/details.json").write_text(json.dumps(details))
+    assert small.stage("export").code == 0
+    made = small.content("export")
+    assert sorted(made) == sorted(lineage.declared(Path(__file__).parents[2])["export"].writes)
+    assert verify.verify(small.root / "results/export")["problems"] == []
+    with np.load(small.root / "results/export/test_vectors.npz", allow_pickle=False) as vectors:
+        first = [int(np.flatnonzero(np.array(dataset.targets("test")) == digit)[0]) for digit in range(10)]
+        np.testing.assert_array_equal(vectors["images"], dataset.as_bytes("test")[sorted(first)])
+        assert float(vectors["tolerance"]) == 1e-4
+    card = made["results/export/README.md"].decode()
+    assert "| source | npz |" in card
+    assert "| mean of 2 trainings | standard deviation |" in card
+    assert "| 0.2500 | 0.1250 |" in card
+    assert not any(b"digits.npz" in content for name, content in made.items() if not name.endswith("lineage.json"))
 
 
 def test_bytes_need_no_rounding_and_the_file_says_what_they_stand_for(small: StageProject) -> None:

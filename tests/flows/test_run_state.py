@@ -6,12 +6,14 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from flows import locks, run_state
-from flows.ending import Stopped
+from flows.ending import Stopped, stoppable
 from flows.run_state import State
+from nas import atomic
 
 RUNNER = """
 import sys, time
@@ -49,6 +51,21 @@ def test_a_run_that_ends_says_how(tmp_path: Path) -> None:
     assert (paused.name, paused.reason) == ("paused", "SIGTERM")
     paused = ended_by(tmp_path, KeyboardInterrupt())
     assert (paused.name, paused.reason) == ("paused", "SIGINT")
+
+
+def test_a_signal_while_the_end_is_noted_does_not_make_it_lie(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    save = atomic.write_json
+
+    def interrupted(path: Path, value: Any) -> None:
+        if value["name"] != run_state.RUNNING:
+            signal.raise_signal(signal.SIGTERM)
+        save(path, value)
+
+    monkeypatch.setattr(atomic, "write_json", interrupted)
+    for error, name in ((None, "finished"), (ValueError("seed is -1"), "failed")):
+        with pytest.raises(SystemExit) as ended, stoppable():
+            ended_by(tmp_path, error)
+        assert (ended.value.code, run_state.read(tmp_path).name) == (143, name)
 
 
 def test_a_kill_does_not_make_it_lie(tmp_path: Path) -> None:

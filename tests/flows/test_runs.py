@@ -196,3 +196,55 @@ def test_sizes_are_for_people(count: int, text: str) -> None:
 @pytest.mark.parametrize(("seconds", "text"), [(0.2, "0 s"), (59, "59 s"), (3599, "60 min"), (7300, "2 h"), (200000, "2 d")])
 def test_ages_are_for_people(seconds: float, text: str) -> None:
     assert command._age(seconds) == text
+
+
+def test_a_training_that_was_killed_at_its_very_start_is_listed(tmp_path: Path) -> None:
+    folder = tmp_path / ".nasflow" / f"train-{'0' * 16}"
+    with locks.exclusive(folder):
+        pass
+    [run] = runs.find(tmp_path)
+    assert (run.done, run.planned, run.note) == (0, None, "")
+
+
+def test_damaged_results_remove_nothing(tmp_path: Path) -> None:
+    run = searched(tmp_path, 0, [a_trial(0, 0.5)])
+    path = tmp_path / "results" / "search" / "lineage.json"
+    path.parent.mkdir(parents=True)
+    path.write_text(f'{{"runs": ["{run.name}"')
+    with inside(tmp_path):
+        answer = nasflow("runs", "clean", "--yes")
+    assert (answer.code, "is damaged, so nobody knows which runs it names" in answer.errors) == (1, True)
+    assert names(tmp_path) == {run.name}
+
+
+def test_a_run_that_goes_while_it_is_listed_is_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    gone, kept = (searched(tmp_path, seed, [a_trial(0, 0.5)]) for seed in (0, 1))
+    read = runs._read
+
+    def removing(folder: Path, *words: Any) -> runs.Run:
+        if folder == gone.path:
+            shutil.rmtree(folder)
+        return read(folder, *words)
+
+    monkeypatch.setattr(runs, "_read", removing)
+    assert [run.name for run in runs.find(tmp_path)] == [kept.name]
+
+
+def test_names_stay_whole_in_a_narrow_terminal(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("COLUMNS", "80")
+    row = ["search", "0123456789abcdef", "finished", "32/32 trials", "accuracy 0.9732", "452.4 MiB", "24 min ago"]
+    command._show([[*row, "results/search, results/train, params.yaml"]])
+    said = capsys.readouterr().out
+    assert all(word in said for word in ("0123456789abcdef", "finished", "results/search,", "results/train,", "params.yaml"))
+    assert "\u2026" not in said
+
+
+def test_a_long_reason_is_cut_in_the_list_and_whole_in_json(tmp_path: Path) -> None:
+    reason = "it has no row for " + "stage_0.width 8, " * 60
+    with pytest.raises(RuntimeError), hold(tmp_path, "search", {"seed": 0}):
+        raise RuntimeError(reason)
+    with inside(tmp_path):
+        last = nasflow("runs").output.splitlines()[-1]
+        assert (len(last) < 320, last.endswith("… (`nasflow runs --json` has all of it)")) == (True, True)
+        assert reason.strip() in json.loads(nasflow("runs", "--json").output)[0]["note"]

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from ruamel.yaml import YAML
 from typer.testing import CliRunner
 
-from flows import cli, schema, settings, tracking
+from flows import cli, lineage, schema, settings, tracking
 from flows.run_folder import fingerprint
 from nas import components, load
 
@@ -181,6 +181,24 @@ def test_data_that_dvc_could_not_watch_are_refused_with_the_cure(tmp_path: Path,
     assert path in str(caught.value)
     assert (tmp_path / settings.FILE).read_text() == text
     settings.read(tmp_path, ["prepare.source={name: images, path: data}"])
+
+
+def test_a_table_is_a_file_of_the_user_as_the_data_are(tmp_path: Path) -> None:
+    for name in (settings.FILE, "dvc.yaml"):
+        (tmp_path / name).write_text((ROOT / name).read_text())
+    table = "search.evaluator={name: table, path: %s}"
+    with pytest.raises(settings.SettingsError, match=r"search\.evaluator reads 'results/t\.csv', which lies among the results: move"):
+        settings.read(tmp_path, [table % "results/t.csv"])
+    with contextlib.chdir(tmp_path):
+        answer = CliRunner().invoke(cli.app, ["check", "--set", table % "data/t.csv"])
+        assert (answer.exit_code, "search.evaluator reads data/t.csv, which does not exist: put the data there" in answer.output) == (
+            1,
+            True,
+        )
+        (tmp_path / "data").mkdir()
+        (tmp_path / "data" / "t.csv").write_text("arch,accuracy\n")
+        assert "dvc.yaml now names the data of search.evaluator" in CliRunner().invoke(cli.app, ["check"]).output
+    assert lineage.declared(tmp_path)["search"].reads[-1] == "data/t.csv"
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 from small_images import one_thread
 from stage_project import StageProject
 
-from flows import environment, verify, verify_trial
+from flows import environment, search_start, verify, verify_trial
 from flows.run_folder import hold
 from flows.settings import Train
 from nas import checkpoint
@@ -134,21 +134,28 @@ def test_what_cannot_be_asked_is_refused(copied: StageProject) -> None:
     for words, sentence in (
         (["9"], "the search has no trial 9: its trials are 0 to 3"),
         (["loser"], "'loser' cannot be verified: give the number of a trial, `winner` or `export`"),
+        (["3", "--tolerance", "-1"], "--tolerance is -1: give a finite number of at least 0"),
+        (["3", "--tolerance", "nan"], "--tolerance is nan: give a finite number of at least 0"),
         (["3", "--seed", "1"], "--seed belongs to `nasflow verify winner`, not to '3': leave it out"),
     ):
         answer = nasflow("verify", *words)
         assert (answer.code, answer.errors) == (1, f"nasflow: {sentence}\n")
+    answer = nasflow("verify", "export", "--tolerance", "0.5")
+    assert (answer.code, "held to `export.tolerance` of its record" in answer.errors) == (1, True)
+    (copied.root / "results" / "train" / "architecture.json").unlink()
+    answer = nasflow("verify", "export")
+    assert (answer.code, "architecture.json does not exist, so no file can be verified" in answer.errors) == (2, True)
     shutil.rmtree(copied.root / "results")
     for word in ("0", "winner", "export"):
         assert nasflow("verify", word).code == 2
 
 
-def record(project: StageProject, evaluator: dict[str, Any], trials: list[Trial]) -> Path:
+def record(project: StageProject, evaluator: dict[str, Any], trials: list[Trial], **others: Any) -> Path:
     """Put a search into the project as if it had been run."""
     [before] = (path for path in (project.root / ".nasflow").glob("search-*"))
     inputs = json.loads((before / "inputs.json").read_text())
     entry = {**inputs["settings"][-1], "strategy": {"name": "random"}, "evaluator": evaluator}
-    with hold(project.root, "search", {**inputs, "settings": [entry]}) as run, FileJournal(run.path, fingerprint="x") as journal:
+    with hold(project.root, "search", {**inputs, "settings": [entry], **others}) as run, FileJournal(run.path, fingerprint="x") as journal:
         journal.resume()
         for trial in trials:
             journal.append(trial)
@@ -216,7 +223,6 @@ def test_weights_are_compared_tensor_by_tensor_where_bytes_differ(tmp_path: Path
     [
         (Report(error="MemoryError: 9"), Report(error="MemoryError: 9"), "bit-identical"),
         (Report(error="took 5 s", kind="time"), Report(error="took 6 s", kind="time"), "equal within tolerance"),
-        (Report(error="took 5 s", kind="time"), Report({"a": 1.0}), "differs"),
         (Report({"a": 1.0}), Report(error="MemoryError: 9", kind="memory"), "differs"),
     ],
 )
@@ -228,6 +234,10 @@ def test_a_trial_that_was_too_slow_this_time_says_nothing() -> None:
     slow, trial = Report(error="LimitError: took more than 5 s", kind="time"), Trial(3, Proposal(Architecture({})), Report({"a": 1.0}))
     with pytest.raises(verify.UnverifiableError, match="trial 3 passed its limit this time"):
         verify_trial._compare(trial, slow, 0.01)
+    was_slow = Trial(3, Proposal(Architecture({})), slow)
+    for again in (Report({"a": 1.0}), Report(error="MemoryError: 9", kind="memory")):
+        with pytest.raises(verify.UnverifiableError, match=r"trial 3 had passed its limit .* and did not this time"):
+            verify_trial._compare(was_slow, again, 0.01)
 
 
 def test_settings_of_another_version_are_named() -> None:
@@ -235,10 +245,38 @@ def test_settings_of_another_version_are_named() -> None:
         verify.restored(Train, {"epoochs": 3})
 
 
-def test_the_environment_of_a_trial_is_the_one_that_it_was_evaluated_in() -> None:
+def test_the_environments_of_a_trial_are_those_that_it_may_have_been_computed_in() -> None:
     now = environment.present()
-    known = [{"trials": 0, "environment": {**now, "torch": "1.0"}}, {"trials": 5, "environment": now}]
-    assert verify.environment_changes(known, 5, "cpu") == []
-    assert verify.environment_changes(known, 4, "cpu") == [f"torch {now['torch']} (began under 1.0)"]
-    assert verify.environment_changes(known, None, "cpu") == [f"torch {now['torch']} (began under 1.0)"]
-    assert verify.environment_changes([], None, "cpu") == ["the environment was not recorded"]
+    first, second = {"trials": 0, "environment": {**now, "torch": "1.0"}}, {"trials": 5, "environment": now}
+    assert verify.worked_in([first, second], [4], 1) == [first]
+    assert verify.worked_in([first, second], [5], 1) == [first, second]  # it ran when the first one ended
+    assert verify.worked_in([first, second], [6], 1) == [second]
+    assert verify.worked_in([first, second], [6], 2) == [first, second]
+    assert verify.worked_in([first, second], [2, 9], 1) == [first, second]  # 9 goes on with the weights of 2
+    assert verify.environment_changes([first, second], "cpu") == [f"torch {now['torch']} (began under 1.0)"]
+    assert verify.environment_changes([second], "cpu") == []
+    assert verify.environment_changes([], "cpu") == ["the environment was not recorded"]
+
+
+def test_the_environment_of_what_a_trial_went_on_with_is_named_too(copied: StageProject) -> None:
+    """Trial 2 goes on with the weights of trial 0, which is made again, too, in the present environment."""
+    path = copied.root / ".nasflow" / f"search-{copied.read('search/best.json')['search']}" / "environment.json"
+    [entry] = json.loads(path.read_text())
+    other = {**entry, "environment": {**entry["environment"], "torch": "1.0"}}
+    path.write_text(json.dumps([other, {**entry, "trials": 1}]))
+    assert "(began under 1.0)" in nasflow("verify", "2").output
+
+
+def test_a_changed_table_is_named(copied: StageProject) -> None:
+    architecture = Architecture(copied.read("search/best.json")["architecture"])
+    text, table = json.dumps(dict(architecture)).replace('"', '""'), copied.root / "table.csv"
+    table.write_text(f'arch,score\n"{text}",0.75\n')
+    trial = Trial(0, Proposal(architecture), Report({"accuracy": 0.75}), Score(0.0, (0.75,)))
+    evaluator = {"name": "table", "path": "table.csv", "metrics": {"accuracy": "score"}}
+    record(copied, evaluator, [trial], files=search_start.files(copied.root, ["table.csv"]))
+    said = nasflow("verify", "0").output
+    assert (said.splitlines()[-1].endswith("bit-identical"), "file: table.csv" in said) == (True, False)
+    table.write_text(f'arch,score\n"{text}",0.25\n')
+    assert nasflow("verify", "0").output.splitlines()[-1].endswith("differs, and this input changed: file: table.csv")
+    table.unlink()
+    assert nasflow("verify", "0").output.splitlines()[-1].endswith("differs, and this input changed: file: table.csv")

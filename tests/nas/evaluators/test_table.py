@@ -85,3 +85,7 @@ def test_what_cannot_be_looked_up_is_said(tmp_path: Path) -> None:
         table(tmp_path, metrics={"accuracy": "wrong"}).evaluate(trial())
     with pytest.raises(ValueError, match=r"line 3, long is 'nan': write a finite number"):
         table(tmp_path, TEXT.replace("95", "nan")).evaluate(trial())
+
+
+def test_the_file_is_named_as_the_settings_name_it() -> None:
+    assert Table(path=Path("data/table.csv")).paths() == ["data/table.csv"]

@@ -1,0 +1,207 @@
+"""How fast is the model beside this file on this machine? python benchmark.py [--batch-sizes 1 8] [--threads 1 2] [--output device.json]
+
+Needs Python 3.10 or newer, numpy and onnxruntime, nothing else. Times every batch size with every number of threads and writes
+a JSON file with the figures, the machine and the model's SHA-256. Errors are one sentence on stderr, exit code 2.
+
+Times are what passes on the clock, as a caller waits, in milliseconds. Leave the machine alone meanwhile.
+"""
+
+import argparse
+import hashlib
+import json
+import os
+import platform
+import re
+import sys
+import time
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+
+FORMAT = 1
+FEWEST = 30  # runs; fewer say nothing about the slowest
+DTYPES = {"tensor(uint8)": np.uint8, "tensor(float)": np.float32, "tensor(float16)": np.float16, "tensor(int64)": np.int64}
+
+
+class BenchmarkError(Exception):
+    """What is wrong with the call or the model, and what to do about it."""
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Measure, print one line per setting, write the file and return the exit code: 0, or 2 after an error on stderr."""
+    options = _options().parse_args(arguments)
+    try:
+        result = benchmark(options.model, options.batch_sizes, options.threads, options.provider, options.seconds)
+        _write(options.output, json.dumps(result, indent=2, sort_keys=True) + "\n")
+    except BenchmarkError as error:
+        print(f"benchmark.py: {error}", file=sys.stderr)
+        return 2
+    for one in result["measurements"]:
+        times = ", ".join(f"{name} {one[name + '_ms']:.3f} ms" for name in ("p50", "p90", "p99"))
+        print(f"batch {one['batch_size']}, threads {one['threads']}: {times}, {one['examples_per_second']:.0f} examples/s")
+    return 0
+
+
+def _options() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="benchmark.py", description="Time an exported model on this machine.")
+    parser.add_argument("--model", type=Path, default=Path(__file__).with_name("model.onnx"), help="the ONNX file")
+    parser.add_argument("--batch-sizes", type=int, nargs="+", default=[1], help="examples per run")
+    parser.add_argument("--threads", type=int, nargs="+", default=[1], help="threads of one run")
+    parser.add_argument("--provider", default="CPUExecutionProvider", help="onnxruntime's name of what executes")
+    parser.add_argument("--seconds", type=float, default=2.0, help="how long to time each setting, after the warm-up")
+    parser.add_argument("--output", type=Path, default=Path("device.json"), help="the JSON file to write")
+    return parser
+
+
+def benchmark(model: Path, batch_sizes: list[int], threads: list[int], provider: str, seconds: float) -> dict[str, Any]:
+    """What device.json holds: format, model (sha256, bytes), machine, provider, measured_at (UTC), measurements.
+
+    Raises BenchmarkError for a number below 1, a provider that this onnxruntime lacks, or a model that cannot be run.
+    """
+    if min(*batch_sizes, *threads, 1) < 1 or not 0 <= seconds < float("inf"):
+        raise BenchmarkError("batch sizes and threads must be at least 1 and seconds at least 0: correct the call")
+    if provider not in onnxruntime.get_available_providers():
+        known = ", ".join(onnxruntime.get_available_providers())
+        raise BenchmarkError(f"this onnxruntime has no {provider}, only {known}: choose one of these with --provider")
+    content = _content(model)
+    examples = _examples(model)
+    return {
+        "format": FORMAT,
+        "model": {"sha256": hashlib.sha256(content).hexdigest(), "bytes": len(content)},
+        "machine": machine(),
+        "provider": provider,
+        "measured_at": datetime.now(timezone.utc).isoformat(timespec="seconds"),  # noqa: UP017 - datetime.UTC is newer than 3.10
+        "measurements": [
+            {"batch_size": size, "threads": count, **_measure(_session(content, count, provider), size, examples, seconds)}
+            for count in threads
+            for size in batch_sizes
+        ],
+    }
+
+
+def machine(cpuinfo: Path = Path("/proc/cpuinfo")) -> dict[str, Any]:
+    """What makes two measurements comparable; what the system does not tell is "unknown". No name of the machine or its user."""
+    try:
+        text = cpuinfo.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        text = ""
+    flags = sorted(set(_field(text, "flags", "Features").split()))
+    return {
+        "processor": _field(text, "model name", "Processor") or platform.processor() or "unknown",
+        "flags": hashlib.sha256(" ".join(flags).encode()).hexdigest()[:16] if flags else "unknown",
+        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
+        "system": f"{platform.system()} {platform.machine()}",
+        "onnxruntime": onnxruntime.__version__,
+    }
+
+
+def _field(text: str, *names: str) -> str:
+    for name in names:
+        found = re.search(rf"^{name}\s*:\s*(.+)$", text, re.MULTILINE)
+        if found:
+            return found[1].strip()
+    return ""
+
+
+def _content(model: Path) -> bytes:
+    """The model's bytes; refused when a manifest beside it names another file: figures must be true of what ships."""
+    try:
+        content = model.read_bytes()
+    except OSError as error:
+        raise BenchmarkError(f"there is no model at {model}: give its place with --model") from error
+    manifest = model.with_name("manifest.json")
+    if not manifest.is_file():
+        return content
+    try:
+        expected = json.loads(manifest.read_text(encoding="utf-8"))["sha256"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise BenchmarkError(f"{manifest} cannot be read ({_first_line(error)}): copy the bundle again") from error
+    found = hashlib.sha256(content).hexdigest()
+    if found != expected:
+        raise BenchmarkError(
+            f"{model} is not the file in {manifest.name} (sha256 {found[:12]}, not {str(expected)[:12]}): copy the bundle again"
+        )
+    return content
+
+
+def _examples(model: Path) -> dict[str, Any]:
+    """The bundle's real examples by name, where they are beside the model: what a model computes may depend on what it sees."""
+    try:
+        with np.load(model.with_name("test_vectors.npz"), allow_pickle=False) as archive:
+            return {name: archive[name] for name in archive.files}
+    except FileNotFoundError:
+        return {}
+    except Exception as error:  # numpy and zipfile raise many things on a damaged file
+        raise BenchmarkError(f"test_vectors.npz cannot be read ({_first_line(error)}): copy the bundle again") from error
+
+
+def _session(content: bytes, threads: int, provider: str) -> onnxruntime.InferenceSession:
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    # Threads that spin would take the cores from whatever else the device does.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    options.log_severity_level = 4
+    try:
+        return onnxruntime.InferenceSession(content, options, providers=[provider])
+    except Exception as error:  # onnxruntime has an exception class for each way in which a file can be unusable
+        raise BenchmarkError(f"the model cannot be loaded ({_first_line(error)}): copy the bundle again") from error
+
+
+def _measure(session: onnxruntime.InferenceSession, size: int, examples: dict[str, Any], seconds: float) -> dict[str, Any]:
+    batch = {port.name: _batch(port, size, examples) for port in session.get_inputs()}
+    try:
+        session.run(None, batch)
+    except Exception as error:  # see _session
+        raise BenchmarkError(f"the model does not run on batches of {size} ({_first_line(error)}): choose another size") from error
+    warm = len(_timed(session, batch, seconds / 5, 10))
+    times = np.array(_timed(session, batch, seconds, FEWEST))
+    result = {f"p{percent}_ms": float(np.percentile(times, percent)) for percent in (50, 90, 99)}
+    throughput = float(size * 1000 / times.mean())
+    return {**result, "min_ms": float(times.min()), "examples_per_second": throughput, "runs": len(times), "warm_up_runs": warm + 1}
+
+
+def _timed(session: onnxruntime.InferenceSession, batch: dict[str, Any], seconds: float, fewest: int) -> list[float]:
+    """Milliseconds of every run for as long as was asked, and of `fewest` at least."""
+    times: list[float] = []
+    begin = time.perf_counter()
+    while len(times) < fewest or time.perf_counter() - begin < seconds:
+        before = time.perf_counter_ns()
+        session.run(None, batch)
+        times.append((time.perf_counter_ns() - before) / 1e6)
+    return times
+
+
+def _batch(port: Any, size: int, examples: dict[str, Any]) -> Any:
+    if port.name in examples and len(examples[port.name]):
+        return np.ascontiguousarray(examples[port.name][np.arange(size) % len(examples[port.name])])
+    shape = port.shape[1:]
+    if port.type not in DTYPES or not all(isinstance(length, int) for length in shape):
+        raise BenchmarkError(f"{port.name} is {port.type} of shape {port.shape}, which says too little: put test_vectors.npz beside it")
+    rng = np.random.default_rng(0)
+    if port.type == "tensor(uint8)":
+        return rng.integers(0, 256, (size, *shape), np.uint8)
+    return rng.standard_normal((size, *shape)).astype(DTYPES[port.type])
+
+
+def _write(path: Path, text: str) -> None:
+    aside = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        aside.write_text(text, encoding="utf-8")
+        aside.replace(path)
+    except OSError as error:
+        raise BenchmarkError(f"{path} cannot be written ({_first_line(error)}): give another place with --output") from error
+    finally:
+        if aside.exists():
+            aside.unlink()
+
+
+def _first_line(error: BaseException) -> str:
+    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
