@@ -149,7 +149,7 @@ def _serve(pickled: bytes, connection: Connection, parent: int, addresses: tuple
     """What a process does: answer what comes in, until nothing more does. Before each answer it says that it begins."""
     resource.setrlimit(resource.RLIMIT_AS, addresses)  # a limit that held for a candidate when this process started would stay
     begin_worker(parent)
-    work: Work = pickle.loads(pickled)
+    work: Work = pickle.loads(pickled)  # noqa: S301 - sent by the process that started this one, over a pipe of its own
     work.begin()
     while True:
         try:

@@ -75,6 +75,10 @@ class Workers(Evaluator):
         """How many looks the evaluator wants."""
         return self._evaluator.looks
 
+    def paths(self) -> list[str]:
+        """The files that the evaluator reads."""
+        return self._evaluator.paths()
+
     def patience(self, trial: Trial) -> float | None:
         """As the evaluator says."""
         return self._evaluator.patience(trial)

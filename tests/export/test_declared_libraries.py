@@ -4,6 +4,7 @@ import ast
 import re
 import sys
 import tomllib
+from collections.abc import Iterable
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
@@ -13,10 +14,14 @@ PUBLISHED_AS = {"PIL": "pillow", "sklearn": "scikit-learn", "ruamel": "ruamel.ya
 STARTED = {"uvicorn", "fastapi", "onnxscript"}
 
 
-def imported() -> set[str]:
-    """Libraries that the product imports, by the names they are published under."""
+# What is for tests of others' components needs what tests need.
+TESTING = ROOT / "nas" / "testing"
+
+
+def imported(paths: Iterable[Path]) -> set[str]:
+    """Libraries that modules import, by the names they are published under."""
     modules = set()
-    for path in (path for room in OURS for path in (ROOT / room).rglob("*.py")):
+    for path in paths:
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Import):
                 modules |= {alias.name.partition(".")[0] for alias in node.names}
@@ -25,8 +30,16 @@ def imported() -> set[str]:
     return {PUBLISHED_AS.get(module, module.replace("_", "-")) for module in modules - OURS - sys.stdlib_module_names}
 
 
+def declared(lines: Iterable[str]) -> set[str]:
+    """The names in a list of requirements."""
+    return {re.split(r"[<>=~\[]", line)[0] for line in lines}
+
+
 def test_imported_and_declared_libraries_are_the_same() -> None:
-    lines = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
-    declared = {re.split(r"[<>=~\[]", line)[0] for line in lines}
-    assert imported() - declared == set()
-    assert declared - imported() - STARTED == set()
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    ours = {path for room in OURS for path in (ROOT / room).rglob("*.py")}
+    testing = {path for path in ours if path.is_relative_to(TESTING)}
+    product, found = declared(project["dependencies"]), imported(ours - testing)
+    assert found - product == set()
+    assert product - found - STARTED == set()
+    assert imported(testing) - product - declared(project["optional-dependencies"]["test"]) == set()

@@ -71,8 +71,12 @@ def test_outside_of_a_command_ctrl_c_stays_what_it_is() -> None:
             signal.raise_signal(signal.SIGINT)
             done.append(True)
 
-    with pytest.raises(KeyboardInterrupt):
-        work()
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell has its background jobs ignore it
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            work()
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert done
 
 
