@@ -14,8 +14,8 @@ import fcntl
 import os
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import final
 
@@ -51,6 +51,32 @@ def machine_busy(*, timeout: float | None = None, folder: Path | None = None) ->
         with _locked("gate", fcntl.LOCK_SH, deadline, folder):
             _lock(room, fcntl.LOCK_SH, deadline)
         yield
+
+
+@contextmanager
+def giving_way(*, every: float = 0.05, folder: Path | None = None) -> Iterator[Callable[[], float]]:
+    """As `machine_busy`, for work of many steps: yields what to call between two of them, so that whoever waits to measure may.
+
+    It gives way at most once in `every` seconds, so it may be called after each step, and returns the seconds that it waited. Where the
+    lock files cannot be opened, the work goes on without them.
+    """
+    with ExitStack() as stack:
+        last = time.monotonic()
+
+        def give_way() -> float:
+            nonlocal last
+            begin = time.monotonic()
+            if begin - last < every:
+                return 0.0
+            stack.close()
+            with suppress(OSError):
+                stack.enter_context(machine_busy(folder=folder))
+            last = time.monotonic()
+            return last - begin
+
+        with suppress(OSError):
+            stack.enter_context(machine_busy(folder=folder))
+        yield give_way
 
 
 def lock_folder() -> Path:

@@ -1,14 +1,13 @@
 """The one loop: ask, evaluate, score, tell, remember."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import Future
 from dataclasses import replace
 
 import numpy as np
 
-from nas import atomic
 from nas.components import component_name
-from nas.evaluators.base import Evaluator, failure
+from nas.evaluators.base import BLAMELESS, Evaluator, failure
 from nas.journal import Journal
 from nas.objective import Objective
 from nas.strategies.base import Strategy
@@ -76,6 +75,7 @@ class _Loop:
         self.rejected: set[int] = set()
         self.identities: dict[int, str | None] = {}
         self.first_of: dict[str, int] = {}
+        self.inspected: dict[int, Mapping[str, float]] = {}
         for trial in self.history[: self.told]:
             self._index(trial)
         if any(resumed.state.values()):
@@ -183,10 +183,11 @@ class _Loop:
             if twin is not None and (earlier := self.history[twin].report) is not None:
                 return identity, replace(earlier, seconds=0.0, reused=twin)
             metrics = self.evaluator.inspect(trial.proposal)
-        except atomic.DiskError:
+        except BLAMELESS:
             raise
         except (Exception, SystemExit) as error:  # noqa: BLE001 - building a candidate may raise anything, and the search must go on
             return None, failure(error)
+        self.inspected[trial.number] = metrics
         broken = self.objective.broken(metrics)
         if not broken:
             return identity, None
@@ -194,9 +195,12 @@ class _Loop:
         return identity, Report(metrics, error="; ".join(broken), kind="constraint")
 
     def _scored(self, trial: Trial, report: Report) -> Trial:
+        known = self.inspected.pop(trial.number, {})
         if report.error is not None:
             score = self.objective.reject(report.metrics) if trial.number in self.rejected else None
             return replace(trial, report=report, score=score)
+        if missing := {name: value for name, value in known.items() if name not in report.metrics}:
+            report = replace(report, metrics={**report.metrics, **missing})
         try:
             return replace(trial, report=report, score=self.objective.score(report.metrics))
         except ValueError as error:

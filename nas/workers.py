@@ -2,31 +2,28 @@
 
 import pickle
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Self, final
 
-import numpy as np
 import torch
 from pydantic import PrivateAttr
 
-from nas.architecture import Architecture
-from nas.atomic import DiskError
-from nas.evaluators.base import Evaluator, guarded, reason
+from nas.evaluators.base import BLAMELESS, Blameless, Evaluator, guarded, reason
+from nas.evaluators.wrapper import Wrapper
 from nas.processes import DiedError, LateError, Slot, Work, slot_threads
 from nas.training.loop import pick_device
-from nas.trial import Proposal, Report, Trial
+from nas.trial import Report, Trial
 
 
 @final
-class Workers(Evaluator):
+class Workers(Wrapper):
     """Runs another evaluator in processes. Trial n runs in slot n modulo their number, which is free when a search begins trial n.
 
     A process that dies costs its trial one retry, then the trial fails. Where the evaluator's patience ends, the process is
     ended with it and the trial fails at once. Use as a context; the processes end with it, or when this process dies.
     """
 
-    _evaluator: Evaluator = PrivateAttr()
     _threads: list[ThreadPoolExecutor] = PrivateAttr()
     _slots: list[Slot] = PrivateAttr()
 
@@ -60,59 +57,20 @@ class Workers(Evaluator):
         """How many evaluations run at once."""
         return len(self._slots)
 
-    @property
-    def provides(self) -> frozenset[str]:
-        """What the evaluator provides."""
-        return self._evaluator.provides
-
-    @property
-    def fidelities(self) -> tuple[int, int | None]:
-        """What the evaluator allows."""
-        return self._evaluator.fidelities
-
-    @property
-    def looks(self) -> int:
-        """How many looks the evaluator wants."""
-        return self._evaluator.looks
-
-    def paths(self) -> list[str]:
-        """The files that the evaluator reads."""
-        return self._evaluator.paths()
-
-    def patience(self, trial: Trial) -> float | None:
-        """As the evaluator says."""
-        return self._evaluator.patience(trial)
-
     def warm_up(self) -> None:
         """Do nothing: every process warms up by itself."""
 
-    def comparable(self, trial: Trial) -> bool:
-        """Whether the evaluator can compare the trial."""
-        return self._evaluator.comparable(trial)
-
-    def repair(self, architecture: Architecture, rng: np.random.Generator) -> Architecture:
-        """As the evaluator says."""
-        return self._evaluator.repair(architecture, rng)
-
-    def inspect(self, proposal: Proposal) -> Mapping[str, float]:
-        """What the evaluator knows without training."""
-        return self._evaluator.inspect(proposal)
-
-    def identity(self, proposal: Proposal) -> str | None:
-        """The evaluator's key."""
-        return self._evaluator.identity(proposal)
-
     def evaluate(self, trial: Trial) -> Report:
-        """Evaluate in the process of the trial's slot and wait for it. Raises DiskError when the disk there does not take something."""
+        """Evaluate in the process of the trial's slot and wait for it. Raises what no candidate is to blame for, such as a full disk."""
         start = time.perf_counter()
         try:
-            answer: Report | DiskError = self._slots[trial.number % self.slots].run(trial, self.patience(trial))
+            answer: Report | Blameless = self._slots[trial.number % self.slots].run(trial, self.patience(trial))
         except LateError as error:
             told = f"{error} of evaluation, so its process was ended: it hangs, or takes far longer than the limit of time"
             return Report(seconds=time.perf_counter() - start, error=told, kind="time")
         except DiedError as error:
             return Report(seconds=time.perf_counter() - start, error=str(error), kind="died")
-        if isinstance(answer, DiskError):
+        if isinstance(answer, BLAMELESS):
             raise answer
         return answer
 
@@ -136,10 +94,10 @@ class _Evaluations(Work):
         except Exception:  # noqa: BLE001 - the first evaluation meets it again, and reports it
             return
 
-    def answer(self, question: Trial) -> Report | DiskError:
+    def answer(self, question: Trial) -> Report | Blameless:
         try:
             report = guarded(self._evaluator, question)
-        except DiskError as error:
+        except BLAMELESS as error:
             return error
         try:
             pickle.dumps(report)

@@ -25,7 +25,12 @@ ALLOWED = {
     "nas.search": ["nas.components", "nas.journal", "nas.trial", "nas.objective", "nas.strategies.base", "nas.evaluators.base"],
     "nas.warm_start": ["nas.architecture", "nas.trial", "nas.strategies.base"],
     "nas.processes": [],
-    "nas.workers": ["nas.architecture", "nas.trial", "nas.evaluators.base", "nas.processes", "nas.training.loop"],
+    "nas.workers": ["nas.evaluators.wrapper", "nas.architecture", "nas.trial", "nas.evaluators.base", "nas.processes", "nas.training.loop"],
+    "nas.file_metrics": ["export.figures"],
+    "nas.measured": [
+        *("nas.architecture", "nas.trial", "nas.evaluators.base", "nas.evaluators.wrapper", "nas.processes", "nas.file_metrics", "export"),
+    ],
+    "nas.preflight": ["nas.architecture", "nas.evaluators.base", "nas.processes", "export"],
     "nas.optuna_study": ["nas.architecture", "nas.trial"],
     "nas.strategies": [
         "nas.architecture",
@@ -52,7 +57,7 @@ ALLOWED = {
     "nas.training": ["nas.tasks.base", "nas.training", "nas.checkpoint", "nas.trial"],
     "nas.evaluators": [
         *("nas.architecture", "nas.trial", "nas.spaces.base", "nas.spaces.supernet", "nas.tasks.base", "nas.training"),
-        *("nas.data.dataset", "nas.evaluators.base", "nas.evaluators.structure", "nas.checkpoint", "export"),
+        *("nas.data.dataset", "nas.evaluators.base", "nas.evaluators.structure", "nas.evaluators.wrapper", "nas.checkpoint", "export"),
     ],
     "nas.testing": ["nas", "export"],
     "export": ["export"],

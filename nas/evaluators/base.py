@@ -7,7 +7,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self, final
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, PrivateAttr
@@ -17,9 +17,21 @@ from nas.architecture import Architecture
 from nas.trial import LimitError, Proposal, Report, Trial
 
 if TYPE_CHECKING:  # the loop and the tools around it need not wait for PyTorch
+    from torch import nn
+
     from nas.data.dataset import Dataset
     from nas.spaces.base import SearchSpace
     from nas.tasks.base import Task
+
+
+@final
+class MachineError(RuntimeError):
+    """The machine cannot do what an evaluation needs, whatever the candidate: it was not quiet in time, say. The message has the cure."""
+
+
+Blameless = atomic.DiskError | MachineError
+BLAMELESS = (atomic.DiskError, MachineError)
+"""What no candidate is to blame for: it ends the search, which then goes on as if nothing had been, and fails no trial."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +67,8 @@ class Evaluator(BaseModel, ABC):
 
     @property
     def provides(self) -> frozenset[str]:
-        """What a strategy may require: `gradient` with respect to a mixture, `steps` that change the result, `weights` of a parent."""
+        """What others may require: `gradient` with respect to a mixture, `steps` that change the result, `weights` of a parent, and the
+        trained `network` of a trial."""
         return frozenset()
 
     @property
@@ -111,6 +124,13 @@ class Evaluator(BaseModel, ABC):
         """Return the canonical form of an architecture in the space that is searched."""
         return self._bench.space.canonical(architecture, self._bench.task)
 
+    def network(self, trial: Trial) -> "nn.Module":
+        """Return the network of a finished trial with its weights, on the CPU, in evaluation mode.
+
+        Raises ValueError where there are none; `provides` then lacks `network`.
+        """
+        raise ValueError(f"trial {trial.number} has no weights, since this evaluator trains none: use the evaluator 'scratch'")
+
     def reassess(self, trial: Trial, split: str) -> Mapping[str, float]:
         """Return the metrics of a finished trial on another split; where nothing was trained, what the trial reported."""
         return trial.report.metrics if trial.report is not None else {}
@@ -121,12 +141,12 @@ class Evaluator(BaseModel, ABC):
     def submit(self, trial: Trial) -> "Future[Report]":
         """Start an evaluation; this default finishes it before returning.
 
-        The future raises no Exception but DiskError, where the disk does not take what the evaluator keeps.
+        The future raises no Exception but those that no candidate is to blame for, such as a full disk.
         """
         future: Future[Report] = Future()
         try:
             future.set_result(guarded(self, trial))
-        except atomic.DiskError as error:
+        except BLAMELESS as error:
             future.set_exception(error)
         return future
 
@@ -141,13 +161,13 @@ class Evaluator(BaseModel, ABC):
 def guarded(evaluator: Evaluator, trial: Trial) -> Report:
     """Evaluate, and turn whatever a candidate raises into a report with the reason, an attempt to end the process included.
 
-    What people and signals raise, such as KeyboardInterrupt, passes, and so does a DiskError: no candidate is to blame for a full disk,
-    and a trial noted as failed for it would make the continued search another one.
+    What people and signals raise, such as KeyboardInterrupt, passes, and so does what is BLAMELESS: no candidate is to blame for a full
+    disk, and a trial noted as failed for it would make the continued search another one.
     """
     start = time.perf_counter()
     try:
         return evaluator.evaluate(trial)
-    except atomic.DiskError:
+    except BLAMELESS:
         raise
     except (Exception, SystemExit) as error:  # noqa: BLE001 - a candidate may raise anything at all, and the search must go on
         return failure(error, time.perf_counter() - start)

@@ -12,6 +12,7 @@ import torch
 from pydantic import Field, PrivateAttr
 from torch import nn
 
+from export.quiet import giving_way
 from nas import atomic, checkpoint
 from nas.architecture import Architecture
 from nas.evaluators.base import Evaluator
@@ -51,8 +52,8 @@ class Scratch(Evaluator):
 
     @property
     def provides(self) -> frozenset[str]:
-        """Fewer steps are a cheaper and coarser answer, and weights can be continued."""
-        return frozenset({"steps", "weights"})
+        """Fewer steps are a cheaper and coarser answer, and weights can be continued or looked at."""
+        return frozenset({"steps", "weights", "network"})
 
     @property
     def fidelities(self) -> tuple[int, int | None]:
@@ -107,13 +108,20 @@ class Scratch(Evaluator):
 
     def reassess(self, trial: Trial, split: str) -> dict[str, float]:
         """Return the metrics of a finished trial's weights on another split; removed weights are trained again, as they were."""
+        return self._measure(self._trained(trial), split)
+
+    def network(self, trial: Trial) -> nn.Module:
+        """The network with the weights that were scored; removed ones are trained again, as they were."""
+        return self._trained(trial).cpu().eval()
+
+    def _trained(self, trial: Trial) -> nn.Module:
         report = trial.report
         owner = trial.number if report is None or report.reused is None else report.reused
         if owner == trial.number and not self._origin(owner).exists():
             self._note(trial)
         self._restore(owner)
         training, *_ = self._begin(Trial(owner, Proposal(trial.architecture)), self._load(owner))
-        return self._measure(training.result, split)
+        return training.result
 
     def forget(self, keep: set[int]) -> None:
         """Remove the weights of all trials but these, and every checkpoint; what is missed later is trained again.
@@ -134,7 +142,7 @@ class Scratch(Evaluator):
         """Train a trial and save it; returns its metrics on `select` and the seconds that it took before an interruption."""
         unfinished, steps = self._unfinished(trial), self._steps(trial.proposal)
         try:
-            with limits.watch(pick_device(self.device)) as guard:
+            with giving_way() as give_way, limits.watch(pick_device(self.device)) as guard:
                 start = perf_counter()
                 training, built, before = self._begin(trial, unfinished.load() or self._load(trial.proposal.parent))
                 guard.charge(before)
@@ -142,8 +150,14 @@ class Scratch(Evaluator):
                 def write() -> None:
                     unfinished.save(self._state(training, built) | {"seconds": before + perf_counter() - start})
 
+                pace = Pace(self._checkpoint_seconds, write)
+
+                def between() -> None:
+                    guard.charge(-give_way())  # whoever times a model has the machine alone, at nobody's expense
+                    pace()
+
                 if training.step < steps:
-                    training.advance(self._split("fit"), steps, guard, Pace(self._checkpoint_seconds, write))
+                    training.advance(self._split("fit"), steps, guard, between)
                 metrics = self._measure(training.result, "select")
             self._note(trial)
             checkpoint.save(self._weights(trial.number), self._state(training, built))

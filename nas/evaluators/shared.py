@@ -13,6 +13,7 @@ import torch
 from pydantic import Field, PrivateAttr, field_validator
 from torch import Tensor
 
+from export.quiet import giving_way
 from nas.architecture import Architecture, Choices
 from nas.evaluators.base import Bench, Evaluator
 from nas.evaluators.structure import Costs
@@ -149,7 +150,7 @@ class Shared(Evaluator):
         if proposal.mixture is None:  # a mixture runs all options: it has no size of its own
             self.limits.check_size(self.inspect(proposal))
         self.warm_up()
-        with self.limits.watch(weights.device) as guard:
+        with giving_way(), self.limits.watch(weights.device) as guard:
             if steps == 0 and proposal.mixture is None:
                 metrics, gradient = self._look(proposal.architecture, "select"), None
                 guard.check(weights.step, 0.0)
