@@ -26,15 +26,22 @@ class MeasureError(RuntimeError):
     """The file cannot be measured for the target; the message says what was found, the rule and the cure."""
 
 
+def provider_problem(target: Target) -> str | None:
+    """The sentence for a provider that this onnxruntime does not have; None when it has it."""
+    known = onnxruntime.get_available_providers()
+    if target.provider in known:
+        return None
+    return f"provider {target.provider} is not in this onnxruntime, which has {', '.join(known)}: choose one of these"
+
+
 def open_session(model: Path | bytes, target: Target) -> onnxruntime.InferenceSession:
     """A session with the target's threads and provider: one operator after the other, and threads that sleep when they wait.
 
     Spinning threads would take the cores from whoever runs beside, and make a run look cheaper than it is for the machine.
     Raises MeasureError when onnxruntime has no such provider or cannot load the file, FileNotFoundError when there is none.
     """
-    known = onnxruntime.get_available_providers()
-    if target.provider not in known:
-        raise MeasureError(f"provider {target.provider} is not in this onnxruntime, which has {', '.join(known)}: choose one of these")
+    if problem := provider_problem(target):
+        raise MeasureError(problem)
     if isinstance(model, Path) and not model.is_file():
         raise FileNotFoundError(f"there is no ONNX file at {model}: export it first")
     options = onnxruntime.SessionOptions()

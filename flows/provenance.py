@@ -1,12 +1,19 @@
-"""Which code makes a result: part of what names a run."""
+"""Where a result comes from: the code that makes it, which is part of what names a run, and what a shipped file says of itself."""
 
 import hashlib
 import inspect
+import json
 from collections.abc import Mapping
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel
+
+from nas.components import describe
+from nas.data.dataset import Description
+from nas.spaces.base import SearchSpace
+from nas.tasks.base import Task
 
 
 def code_of(record: Mapping[str, Any], *components: BaseModel) -> dict[str, str]:
@@ -21,3 +28,15 @@ def code_of(record: Mapping[str, Any], *components: BaseModel) -> dict[str, str]
             source = Path(inspect.getfile(kind)).read_bytes()
             code[f"{kind.__module__}:{kind.__qualname__}"] = hashlib.sha256(source).hexdigest()
     return code
+
+
+def described(space: SearchSpace, task: Task, data: Description) -> dict[str, str]:
+    """What every file of a search says of itself, as ONNX metadata."""
+    return {
+        "classes": json.dumps(data.classes),
+        "space": json.dumps(describe(space), sort_keys=True),
+        "task": json.dumps(describe(task), sort_keys=True),
+        "data_digest": data.digest,
+        "byte_range": json.dumps(data.byte_range),
+        "nasflow": version("nasflow"),
+    }

@@ -9,6 +9,7 @@ from nas.components import component, component_name, near
 from nas.evaluators.base import Evaluator
 from nas.evaluators.proxy import Proxy
 from nas.evaluators.scratch import Scratch
+from nas.file_metrics import added, qualities
 from nas.objective import Objective
 from nas.search import mismatch
 from nas.spaces.base import SearchSpace
@@ -74,6 +75,10 @@ class Search(BaseModel):
     objective: Objective = Objective()
     """What makes one architecture better than another."""
 
+    measure: list[str] = []
+    """Metrics of the exported file to measure though the objective names none of them, such as `latency_ms`; see docs/deployment.md."""
+    preflight: bool = True
+    """Export a few architectures that hold every option of the space before anything is trained, so that one that cannot ship is found."""
     warm_start: list[str] = []
     """Folders of earlier searches (`.nasflow/search-…`) in the same space, whose best are proposed first."""
     proxies: Proxies | None = None
@@ -81,17 +86,27 @@ class Search(BaseModel):
 
     def mistakes(self, task: Task) -> Iterator[str]:
         """Say what does not go together, one sentence each, beginning with the key."""
-        known = self.evaluator.metric_names(task.metric_names)
+        files = added(task.metric_names)
+        known = tuple(dict.fromkeys((*self.evaluator.metric_names(task.metric_names), *files)))
         metrics = self.objective.names[: len(self.objective.metrics)]
-        for key, names in (("metrics", metrics), ("constraints", list(self.objective.constraints))):
+        for key, names in (("objective.metrics", metrics), ("objective.constraints", list(self.objective.constraints))):
             for name in names:
                 if name not in known:
-                    yield f"objective.{key}: no metric is named {name!r}; {near(name, known)}"
+                    yield f"{key}: no metric is named {name!r}; {near(name, known)}"
+        yield from (f"measure: no metric of files is named {name!r}; {near(name, files)}" for name in self.measure if name not in files)
+        weighted = sorted(self.measured(task) & set(qualities(task.metric_names)))
+        if weighted and "network" not in self.evaluator.provides:
+            name = component_name(self.evaluator)
+            yield f"objective: {weighted[0]!r} is scored on a trained file, but {name!r} trains no network alone: use 'scratch'"
         if wrong := mismatch(self.strategy, self.evaluator):
             yield f"strategy: {wrong}"
         if self.workers > 1 and self.evaluator.commit_every > 1:
             yield f"workers is {self.workers}, but the evaluator shares weights between trials, which only one process can: set it to 1"
         yield from self._wrong_devices()
+
+    def measured(self, task: Task) -> frozenset[str]:
+        """Return the metrics of exported files that this search needs or was asked for."""
+        return frozenset({*self.objective.names, *self.measure} & set(added(task.metric_names)))
 
     def _wrong_devices(self) -> Iterator[str]:
         name, fields = component_name(self.evaluator), type(self.evaluator).model_fields

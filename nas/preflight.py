@@ -28,6 +28,8 @@ _ROUNDS = 4
 Decision = tuple[str, str]
 """A choice's name and an option."""
 Decisions = Callable[[Architecture], Mapping[str, str]]
+Ask = Callable[[Architecture], str | None]
+"""What is wrong with an architecture as a file; None when nothing is."""
 
 
 @final
@@ -141,7 +143,7 @@ class _Exporting(Work):
 
 
 @contextmanager
-def _asker(bench: Bench, exporter: str, tolerance: float) -> Iterator[Callable[[Architecture], str | None]]:
+def _asker(bench: Bench, exporter: str, tolerance: float) -> Iterator[Ask]:
     """What answers in a process of its own, so that an option that ends it is found as well."""
     slot = Slot(_Exporting(bench, exporter, tolerance))
 

@@ -7,7 +7,6 @@ these are true of what a user gives the file; the manifest holds the scores befo
 import hashlib
 import json
 from collections.abc import Mapping
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +20,7 @@ from export.bundle import manifest_of, write_bundle
 from export.check import Parity, check, require
 from export.to_onnx import to_onnx
 from flows import console, environment
+from flows.provenance import described
 from flows.run_folder import publish
 from flows.settings import Settings
 from nas import atomic
@@ -69,20 +69,15 @@ def module_of(winner: Mapping[str, Any], trained: Path, dataset: Dataset) -> tup
 
 def provenance_of(winner: Mapping[str, Any], trained: Path, dataset: Dataset) -> dict[str, str]:
     """What the file says of where it comes from."""
-    described = dataset.description
+    space, task = restore("spaces", winner["space"]), restore("tasks", winner["task"])
     return {
-        "classes": json.dumps(described.classes),
+        **described(space, task, dataset.description),
         "architecture": json.dumps(winner["architecture"], sort_keys=True),
         "canonical": winner["canonical"],
-        "space": json.dumps(winner["space"], sort_keys=True),
-        "task": json.dumps(winner["task"], sort_keys=True),
         "search": winner["search"],
         "trial": str(winner["trial"]),
         "seed": str(winner["seed"]),
-        "data_digest": described.digest,
-        "byte_range": json.dumps(described.byte_range),
         "weights_sha256": hashlib.sha256((trained / "model.safetensors").read_bytes()).hexdigest(),
-        "nasflow": version("nasflow"),
     }
 
 

@@ -5,7 +5,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from flows import console, search_report, search_start, search_telemetry, watched
+from flows import console, measuring, search_report, search_start, search_telemetry, watched
 from flows.provenance import code_of
 from flows.run_folder import RunError, RunFolder, hold, origin, publish
 from flows.run_journal import RunJournal
@@ -18,6 +18,7 @@ from nas.evaluators.base import Bench, Evaluator
 from nas.failures import Failures
 from nas.finalists import finalists
 from nas.journal import FileJournal
+from nas.measured import Measured
 from nas.processes import pin_threads
 from nas.search import SearchError, search
 from nas.strategies.base import Strategy
@@ -49,15 +50,18 @@ def run(root: Path, settings: Settings, record: dict[str, Any]) -> None:
             folders.append(folder)
             bench = Bench(entry.space, task, dataset, folder.path, entry.seed)
             entry.evaluator.bind(bench)
+            if entry.preflight:
+                measuring.check_space(root, settings, bench, record)
             if before is not None and _shares(before, entry):
                 entry.evaluator.load_state_dict(before.evaluator.state_dict())
             strategy = search_start.prepare(root, entry, bench)
-            trials = _search(root, entry, strategy, folder)
+            measured = measuring.around(root, settings, entry, bench, record)
+            trials = _search(root, entry, strategy, folder, measured)
             before = entry
         candidates = [trial for trial in strategy.candidates(trials) if chosen.evaluator.comparable(trial)]
         if not any(trial.status == "done" for trial in candidates):
             raise SearchError(search_report.nothing_found(trials, chosen.objective))
-        ranked = finalists(candidates, chosen.evaluator, chosen.objective, count=chosen.finalists, split="confirm")
+        ranked = finalists(candidates, measured or chosen.evaluator, chosen.objective, count=chosen.finalists, split="confirm")
         best = search_report.winner(chosen, task, ranked) | {"search": folder.fingerprint}
         with publish(root, "search", record | origin(*folders)) as target:
             search_report.write(target, trials, best, chosen)
@@ -102,16 +106,19 @@ def inputs_of(root: Path, settings: Settings, count: int, dataset: Dataset, reco
         "data": dataset.description.digest,
         "code": code_of(record, *components),
         "device": pick_device("auto").type,
+        **measuring.inputs_of(settings, searches, task),
     }
 
 
-def _search(root: Path, chosen: Search, strategy: Strategy, folder: RunFolder) -> list[Trial]:
+def _search(root: Path, chosen: Search, strategy: Strategy, folder: RunFolder, measured: Measured | None) -> list[Trial]:
     size = f"{strategy.choices.size:,}" if strategy.choices.size < 10**12 else f"{strategy.choices.size:.1e}"
     console.say(f"search {folder.fingerprint}: {size} architectures, {chosen.trials} trials, {chosen.workers} at once")
     trials, board, failures = [], search_report.Board(chosen.objective, chosen.evaluator), Failures(chosen.max_failures)
     clock = search_telemetry.Clock()
     with ExitStack() as stack:
-        evaluator = _workers(stack, chosen)
+        evaluator = _workers(stack, chosen, measured or chosen.evaluator)
+        if measured is not None:
+            stack.enter_context(measured.measuring())
         report = stack.enter_context(console.progress(root, "search", chosen.trials + evaluator.looks))
         journal = RunJournal(stack.enter_context(FileJournal(folder.path, fingerprint=folder.fingerprint, say=console.say)))
         for trial in clock.timed(_trials(strategy, evaluator, chosen, journal)):
@@ -123,10 +130,9 @@ def _search(root: Path, chosen: Search, strategy: Strategy, folder: RunFolder) -
     return trials
 
 
-def _workers(stack: ExitStack, chosen: Search) -> Evaluator:
+def _workers(stack: ExitStack, chosen: Search, judge: Evaluator) -> Evaluator:
     """Even a single worker is a process of its own: a candidate that ends its process must not end the search."""
-    evaluator = chosen.evaluator
-    return stack.enter_context(Workers.around(evaluator, chosen.workers, chosen.devices)) if evaluator.commit_every == 1 else evaluator
+    return stack.enter_context(Workers.around(judge, chosen.workers, chosen.devices)) if judge.commit_every == 1 else judge
 
 
 def _trials(strategy: Strategy, evaluator: Evaluator, chosen: Search, journal: RunJournal) -> Iterator[Trial]:

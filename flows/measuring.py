@@ -1,0 +1,90 @@
+"""How a search measures its candidates as files: the deployment target, where measurements are kept, and what names them."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from export.machine import Target, this_machine
+from export.session import provider_problem
+from export.structures import Costing
+from flows import console
+from flows.provenance import code_of, described
+from flows.run_folder import fingerprint
+from flows.searches import Search
+from flows.settings import Settings
+from flows.tracking import WORK
+from nas import atomic
+from nas.components import describe
+from nas.evaluators.base import Bench
+from nas.measured import Measured, Plan
+from nas.preflight import preflight
+from nas.tasks.base import Task
+
+FOLDER = "measurements"
+"""Below `.nasflow`: what was measured of structures and files, by machine and target. No run's folder, since all runs share it."""
+
+
+def costing_of(root: Path, settings: Settings) -> Costing:
+    """How files of this project are measured. Raises ValueError when this onnxruntime lacks the target's provider."""
+    target = Target(**settings.target.model_dump())
+    if problem := provider_problem(target):
+        raise ValueError(f"target.provider: {problem}")
+    return Costing(target, settings.export.exporter, settings.export.tolerance, root / WORK / FOLDER)
+
+
+def around(root: Path, settings: Settings, entry: Search, bench: Bench, record: Mapping[str, Any]) -> Measured | None:
+    """The evaluator of a search, measuring what the search wants of files; None when it wants nothing."""
+    wanted = entry.measured(bench.task)
+    if not wanted:
+        return None
+    # The search and the trial are not known yet; what stands for them is as long.
+    placeholders = {"search": "0" * 16, "trial": "00", "seed": "0", "weights_sha256": "0" * 64}
+    metadata = described(bench.space, bench.task, bench.dataset.description) | placeholders
+    plan = Plan(costing_of(root, settings), _key(bench, settings, record, metadata), metadata)
+    return Measured.around(entry.evaluator, bench, wanted, plan)
+
+
+def inputs_of(settings: Settings, entries: tuple[Search, ...], task: Task) -> dict[str, Any]:
+    """What else determines the trials of searches that measure files; nothing where none does."""
+    wanted = sorted({name for entry in entries for name in entry.measured(task)})
+    if not wanted:
+        return {}
+    chosen = {"exporter": settings.export.exporter, "tolerance": settings.export.tolerance}
+    found = {"measured": wanted, "target": settings.target.model_dump(), "export": chosen}
+    # Latencies of two machines must not meet in one search.
+    return found | ({"machine": asdict(this_machine())} if any("latency" in name for name in wanted) else {})
+
+
+def check_space(root: Path, settings: Settings, bench: Bench, record: Mapping[str, Any]) -> None:
+    """Export a few networks of the space before any training. What passed once is not checked again. Raises PreflightError."""
+    chosen = settings.export
+    key = fingerprint({"preflight": _key(bench, settings, record, {}), "tolerance": chosen.tolerance})
+    passed = root / WORK / FOLDER / "preflight" / f"{key}.json"
+    if passed.exists():
+        return
+    count = preflight(bench, chosen.exporter, chosen.tolerance)
+    atomic.make_folder(passed.parent)
+    atomic.write_json(passed, {"architectures": count})
+    console.say(f"preflight: {count} networks that hold every option of the space export as they are")
+
+
+def _key(bench: Bench, settings: Settings, record: Mapping[str, Any], metadata: Mapping[str, str]) -> str:
+    """Names what besides the architecture determines a file."""
+    every = {**record.get("deps", {}), **code_of(record, bench.space, bench.task)}
+    code = {path: digest for path, digest in every.items() if not path.startswith("nas/") or path in ("nas/spaces", "nas/tasks")}
+    described = bench.dataset.description
+    return json.dumps(
+        {
+            "space": describe(bench.space),
+            "task": describe(bench.task),
+            "input": [*described.input_shape, described.input_dtype, *described.byte_range],
+            "exporter": settings.export.exporter,
+            "metadata": dict(metadata),
+            "code": {path: digest for path, digest in code.items() if path.startswith(("nas/", "export/")) or ":" in path},
+            "versions": {name: version(name) for name in ("torch", "onnx", "onnxruntime", "onnxscript")},
+        },
+        sort_keys=True,
+    )
