@@ -17,6 +17,7 @@ ALLOWED = {
     "nas.components": ["nas.load"],
     "nas.trial": ["nas.architecture"],
     "nas.objective": ["nas.trial"],
+    "nas.pareto": ["nas.trial"],
     "nas.checkpoint": [],
     "nas.failures": ["nas.search", "nas.trial"],
     "nas.trial_record": ["nas.architecture", "nas.trial"],
@@ -30,6 +31,7 @@ ALLOWED = {
     "nas.strategies": [
         "nas.architecture",
         "nas.trial",
+        "nas.pareto",
         "nas.components",
         "nas.strategies.base",
         "nas.strategies.logits",

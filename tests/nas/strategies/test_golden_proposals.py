@@ -1,4 +1,4 @@
-"""With one objective, proposals and journal lines are those recorded before strategies knew of several; only a better method may change them."""
+"""With one objective, proposals and journal lines are those that were recorded before strategies knew of several."""
 
 import json
 import sys
