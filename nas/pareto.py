@@ -73,3 +73,77 @@ def crowding(scores: Sequence[Score]) -> list[float]:
                 distances[order[position]] += (values[position + 1] - values[position - 1]) / (values[-1] - values[0])
         distances[order[0]] = distances[order[-1]] = math.inf
     return distances
+
+
+def places(scores: Sequence[Score]) -> list[tuple[int, float]]:
+    """The place of every score: (number of its front, minus its crowding distance there); smaller is better (NSGA-II, section III C)."""
+    found = [(0, 0.0)] * len(scores)
+    for rank, front in enumerate(fronts(scores)):
+        for index, distance in zip(front, crowding([scores[index] for index in front]), strict=True):
+            found[index] = (rank, -distance)
+    return found
+
+
+def merits(scores: Sequence[Score]) -> list[tuple[float, ...]]:
+    """Return what orders scores totally, greater is better: with one objective the score, with several its place among these scores."""
+    if all(len(score.values) < 2 for score in scores):
+        return [(score.feasibility, *score.values) for score in scores]
+    return [(-rank, -crowded) for rank, crowded in places(scores)]
+
+
+def best_first(trials: Iterable[Trial]) -> list[Trial]:
+    """The trials that have a score, by their merits; of equals the earlier one comes first."""
+    scored = [(trial, trial.score) for trial in trials if trial.score is not None]
+    rows = zip(merits([score for _, score in scored]), scored, strict=True)
+    return [trial for _, (trial, _) in sorted(rows, key=lambda row: (row[0], -row[1][0].number), reverse=True)]
+
+
+def weights_at(index: int, count: int) -> Floats:
+    """Return the weights of `count` objectives, positive and of sum 1, shape (count,); different for every `index`, from 0.
+
+    The gaps between the sorted coordinates of a point that is uniform in a cube are uniform on the simplex (Devroye 1986, Non-uniform
+    random variate generation, section V.2); the points are Halton's (1960), so every stretch of indices is spread out evenly.
+    """
+    cuts = sorted(_radical_inverse(index + 1, base) for base in _primes(count - 1))
+    return np.diff([0.0, *cuts, 1.0])
+
+
+def _primes(count: int) -> list[int]:
+    found: list[int] = []
+    number = 2
+    while len(found) < count:
+        if all(number % prime for prime in found):
+            found.append(number)
+        number += 1
+    return found
+
+
+def _radical_inverse(number: int, base: int) -> float:
+    """The digits of a number behind the point, the last one first."""
+    share, scale = 0.0, 1.0
+    while number:
+        number, digit = divmod(number, base)
+        scale /= base
+        share += digit * scale
+    return share
+
+
+def tchebycheff(shares: Floats, weights: Floats) -> Floats:
+    """Scalarise objectives, greater is better, shape (rows,): minus the augmented Tchebycheff distance from 1, the best of each.
+
+    `shares` has shape (rows, objectives), from 0, the worst, to 1. Knowles 2006, ParEGO, equation 2, with its rho of 0.05.
+    """
+    costs = (1 - shares) * weights
+    scalars: Floats = -(costs.max(axis=-1) + 0.05 * costs.sum(axis=-1))
+    return scalars
+
+
+def scalarised(values: Floats, weights: Floats) -> Floats:
+    """Scalarise the rows of a table, shape (rows, objectives), scaled to the worst and the best in it; greater is better, shape (rows,)."""
+    return tchebycheff(scaled(values, values.min(0), values.max(0)), weights)
+
+
+def scaled(values: Floats, low: Floats, high: Floats) -> Floats:
+    """Where values lie between two corners, 0 at `low` and 1 at `high`, shape of the values; 0 where the corners are equal."""
+    shares: Floats = (values - low) / np.where(high > low, high - low, 1.0)
+    return shares

@@ -12,7 +12,7 @@ import numpy as np
 from pydantic import Field, PrivateAttr
 
 from nas.architecture import Architecture
-from nas.pareto import crowding, fronts
+from nas.pareto import places
 from nas.strategies.base import Strategy
 from nas.trial import History, Proposal, Trial
 
@@ -36,6 +36,11 @@ class Nsga2(Strategy):
     """Probability that a child takes every choice from either of two parents; else it has one parent."""
 
     _generations: "_Generations | None" = PrivateAttr(default=None)
+
+    @property
+    def several_objectives(self) -> str:
+        """It is made for them."""
+        return "keeps the first Pareto fronts, and of the last of these the least crowded"
 
     def ask(self, history: History, rng: np.random.Generator) -> Proposal | None:
         """Propose random architectures until there is a generation, then children of the latest; None when the whole space is known."""
@@ -112,9 +117,5 @@ class _Generations:
 def select(trials: Sequence[Trial], count: int) -> list[_Ranked]:
     """Return the `count` scored trials of the first fronts, of the last of these the least crowded; of equals the first."""
     scored = [(trial, trial.score) for trial in trials if trial.score is not None]
-    survivors: list[_Ranked] = []
-    for rank, front in enumerate(fronts([score for _, score in scored])):
-        distances = crowding([scored[index][1] for index in front])
-        ranked = [_Ranked((rank, -distance), scored[index][0]) for index, distance in zip(front, distances, strict=True)]
-        survivors += sorted(ranked, key=lambda member: member.place)[: count - len(survivors)]
-    return survivors
+    placed = zip(places([score for _, score in scored]), scored, strict=True)
+    return sorted((_Ranked(place, trial) for place, (trial, _) in placed), key=lambda member: member.place)[:count]
