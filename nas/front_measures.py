@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from nas.pareto import Floats, scaled
+from nas.pareto import Floats
 from nas.trial import Trial
 
 Point = tuple[float, ...]
@@ -76,9 +76,10 @@ def beyond(front: Sequence[Point], points: Sequence[Point]) -> list[float]:
     Das 1999, On characterizing the knee of the Pareto curve based on normal-boundary intersection.
     """
     values = np.array(front, dtype=np.float64)
-    low, high = values.min(0), values.max(0)
-    normal = _normal(scaled(values, low, high))
-    offered: Floats = scaled(np.array(points, dtype=np.float64), low, high)
+    low, span = values.min(0), values.max(0) - values.min(0)
+    span[span == 0] = 1
+    normal = _normal((values - low) / span)
+    offered = (np.array(points, dtype=np.float64) - low) / span
     distances: list[float] = ((offered @ normal - 1) / np.linalg.norm(normal)).tolist()
     return distances
 

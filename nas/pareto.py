@@ -128,22 +128,17 @@ def _radical_inverse(number: int, base: int) -> float:
     return share
 
 
-def tchebycheff(shares: Floats, weights: Floats) -> Floats:
-    """Scalarise objectives, greater is better, shape (rows,): minus the augmented Tchebycheff distance from 1, the best of each.
+def tchebycheff(values: Floats, low: Floats, high: Floats, weights: Floats) -> Floats:
+    """Scalarise objectives, greater is better, shape (rows,): minus the augmented Tchebycheff distance from the best corner.
 
-    `shares` has shape (rows, objectives), from 0, the worst, to 1. Knowles 2006, ParEGO, equation 2, with its rho of 0.05.
+    `values` has shape (rows, objectives) and is scaled to the corners `low` and `high`, each of shape (objectives,); an objective whose
+    corners are equal counts nothing. Knowles 2006, ParEGO, equation 2, with its rho of 0.05.
     """
-    costs = (1 - shares) * weights
+    costs = (high - values) / np.where(high > low, high - low, 1.0) * weights
     scalars: Floats = -(costs.max(axis=-1) + 0.05 * costs.sum(axis=-1))
     return scalars
 
 
 def scalarised(values: Floats, weights: Floats) -> Floats:
-    """Scalarise the rows of a table, shape (rows, objectives), scaled to the worst and the best in it; greater is better, shape (rows,)."""
-    return tchebycheff(scaled(values, values.min(0), values.max(0)), weights)
-
-
-def scaled(values: Floats, low: Floats, high: Floats) -> Floats:
-    """Where values lie between two corners, 0 at `low` and 1 at `high`, shape of the values; 0 where the corners are equal."""
-    shares: Floats = (values - low) / np.where(high > low, high - low, 1.0)
-    return shares
+    """Scalarise the rows of a table, shape (rows, objectives), between the worst and the best in it; greater is better, shape (rows,)."""
+    return tchebycheff(values, values.min(0), values.max(0), weights)

@@ -13,7 +13,7 @@ import numpy as np
 from pydantic import Field, PrivateAttr
 
 from nas.architecture import Architecture, Choices
-from nas.pareto import Floats, scaled, tchebycheff, weights_at
+from nas.pareto import Floats, tchebycheff, weights_at
 from nas.strategies.base import Strategy
 from nas.trial import History, Proposal, Score, Trial
 
@@ -118,6 +118,6 @@ class _Climb:
         several = min(len(score.values), len(other.values)) > 1 and score.feasibility == other.feasibility
         if not several or self._low is None or self._high is None:
             return score > other
-        shares = scaled(np.array([score.values, other.values]), self._low, self._high)
-        this, that = tchebycheff(shares, weights_at(self._climbs - 1, len(score.values)))
+        weights = weights_at(self._climbs - 1, len(score.values))
+        this, that = tchebycheff(np.array([score.values, other.values]), self._low, self._high, weights)
         return bool(this > that)
