@@ -29,7 +29,8 @@ class Local(Strategy):
 
     Of the architectures that are known to build the same function one is proposed. Scores are compared as they are, so among
     candidates that break constraints those are climbed to that break them less. With several objectives each climb has weights of its
-    own and goes by their Tchebycheff scalar (Knowles 2006, ParEGO), so climbs end in different places of the Pareto front.
+    own and goes by their Tchebycheff scalar (Knowles 2006, ParEGO), so climbs end in different places of the Pareto front. It goes on
+    from the best that is known by these weights, and begins with random architectures only where all neighbours of that one are known.
     """
 
     initial: int = Field(10, ge=1)
@@ -105,6 +106,20 @@ class _Climb:
                 self._left.pop()
             if not self._left:
                 self._restart()
+                self._go_on()
+
+    def _go_on(self) -> None:
+        """With several objectives, climb on from what is best by the new weights, unless its neighbours are all known."""
+        trained = [(trial.score, trial.architecture) for trial in self.trials if trial.score is not None and len(trial.score.values) > 1]
+        if not trained:
+            return
+        best, architecture = trained[0]
+        for score, other in trained:
+            if self._is_better(score, best):
+                best, architecture = score, other
+        neighbours = self._choices.neighbours(architecture)
+        if any(self._form(neighbour) not in self.known for neighbour in neighbours):
+            self.scored, self._best, self.neighbours, self._left = self._initial, best, neighbours, list(neighbours)
 
     def _widen(self, score: Score) -> None:
         """Take a score into the ranges that objectives are scaled to."""
