@@ -1,13 +1,16 @@
-"""From metrics to scores. Whether higher or lower is better is decided here and nowhere else."""
+"""From metrics to scores. Whether higher or lower is better is decided here and nowhere else.
+
+A metric `m` that was measured with noise is three numbers: `m`, and the ends of its 95 % interval, `m_low` and `m_high`.
+"""
 
 import math
 import re
-from collections.abc import Iterable, Mapping
-from typing import Annotated, NamedTuple
+from collections.abc import Mapping
+from typing import Annotated, Literal, NamedTuple
 
 from pydantic import AfterValidator, BaseModel, ConfigDict
 
-from nas.trial import Score, Trial
+from nas.trial import Score
 
 _CONSTRAINT = re.compile(r"\s*(<=|>=)\s*([-+0-9.eE_]+)\s*")
 
@@ -54,7 +57,10 @@ class Objective(BaseModel):
     metrics: Annotated[tuple[str, ...], AfterValidator(_check_metrics)] = ("accuracy",)
     """Metrics to make large; a minus sign before one makes it small."""
     constraints: dict[str, Annotated[str, AfterValidator(_check_constraint)]] = {}
-    """Bounds on metrics, for example `parameters: "<= 100000"`."""
+    """Bounds on metrics, for example `parameters: "<= 100000"`; where a metric has an interval, the whole of it must keep to them."""
+    choose: Literal["best", "knee"] = "best"
+    """How the winner is chosen from the Pareto front of several metrics: `best` takes the greatest first one; `knee` the trial that is
+    farthest beyond the line (plane) through the ends of the front, every metric scaled to the front. The constraints hold in any case."""
 
     @property
     def names(self) -> list[str]:
@@ -64,13 +70,20 @@ class Objective(BaseModel):
     def score(self, metrics: Mapping[str, float]) -> Score:
         """Return the score of a trained candidate.
 
-        Raises ValueError when a metric is missing or not finite.
+        Raises ValueError when a metric is missing or not finite, or lies outside its interval.
         """
         for name in self.names:
             if not math.isfinite(metrics.get(name, math.nan)):
                 raise ValueError(f"metric {name!r} is {metrics.get(name, 'missing')}: a score needs a finite number")
+            low, high = ends(name, metrics)
+            if not -math.inf < low <= metrics[name] <= high < math.inf:
+                raise ValueError(
+                    f"metric {name!r} is {metrics[name]:g}, but its interval is {low:g} to {high:g}: it must be finite and hold it"
+                )
+        intervals = tuple(_interval(metric, metrics) for metric in self.metrics)
         values = tuple(-metrics[name[1:]] if name.startswith("-") else metrics[name] for name in self.metrics)
-        return Score(self._feasibility(metrics), values)
+        noisy = any(low < high for low, high in intervals)
+        return Score(self._feasibility(metrics), values, intervals if noisy else ())
 
     def reject(self, metrics: Mapping[str, float]) -> Score | None:
         """Return the score of a candidate that breaks a constraint by what is known before training, else None."""
@@ -80,23 +93,34 @@ class Objective(BaseModel):
     def broken(self, metrics: Mapping[str, float]) -> list[str]:
         """Say which constraints are broken, with the figures."""
         return [
-            f"{name} {metrics[name]:g} breaks {text}"
+            f"{name} {_figure(name, metrics)} breaks {text}"
             for name, text in self.constraints.items()
-            if name in metrics and parse_bound(text).excess(metrics[name]) > 0
+            if name in metrics and _excess(name, text, metrics) > 0
         ]
 
     def _feasibility(self, metrics: Mapping[str, float]) -> float:
-        excess = sum(parse_bound(text).excess(metrics[name]) for name, text in self.constraints.items() if name in metrics)
+        excess = sum(_excess(name, text, metrics) for name, text in self.constraints.items() if name in metrics)
         return -excess if excess else 0.0
 
 
-def pareto_front(trials: Iterable[Trial]) -> list[Trial]:
-    """The trained, feasible trials that no other dominates, by number; of equal scores the first."""
-    scored = [(trial, trial.score) for trial in trials if trial.score is not None and trial.status == "done"]
-    front: list[tuple[Trial, Score]] = []
-    for trial, score in scored:
-        if any(other.dominates(score) or other == score for _, other in front):
-            continue
-        front = [(kept, other) for kept, other in front if not score.dominates(other)]
-        front.append((trial, score))
-    return [trial for trial, _ in front]
+def ends(name: str, metrics: Mapping[str, float]) -> tuple[float, float]:
+    """Return the interval of a metric that is there; its value twice where it has none."""
+    value = metrics[name]
+    return metrics.get(f"{name}_low", value), metrics.get(f"{name}_high", value)
+
+
+def _interval(metric: str, metrics: Mapping[str, float]) -> tuple[float, float]:
+    """The interval of an objective, greater is better."""
+    low, high = ends(metric.removeprefix("-"), metrics)
+    return (-high, -low) if metric.startswith("-") else (low, high)
+
+
+def _excess(name: str, text: str, metrics: Mapping[str, float]) -> float:
+    """How far the worse end of a metric's interval is on the wrong side: what only may fit does not."""
+    bound, (low, high) = parse_bound(text), ends(name, metrics)
+    return bound.excess(high if bound.sign > 0 else low)
+
+
+def _figure(name: str, metrics: Mapping[str, float]) -> str:
+    low, high = ends(name, metrics)
+    return f"{metrics[name]:g} ({low:g} to {high:g})" if low < high else f"{metrics[name]:g}"

@@ -54,18 +54,35 @@ class Score(NamedTuple):
 
     `feasibility` is 0 when every constraint holds, else minus the relative violation in all.
     `values` holds one number per objective, greater is better; empty when nothing was trained.
+    `intervals` holds (low, high) around each value where any of them was measured with noise, both ends equal to a value without;
+    empty when none was.
     """
 
     feasibility: float
     values: tuple[float, ...]
+    intervals: tuple[tuple[float, float], ...] = ()
 
     def dominates(self, other: "Score") -> bool:
-        """Whether this is nowhere worse and somewhere better (constraint domination; Deb et al. 2002, NSGA-II, section VI)."""
+        """Whether this is nowhere worse and somewhere better (constraint domination; Deb et al. 2002, NSGA-II, section VI).
+
+        Better means beyond noise: the intervals of the two do not touch. Whatever dominates does so by the values alone, too, so
+        no circle of scores dominates itself; but with intervals, what dominates a dominated score need not dominate what that does.
+        """
         if self.feasibility != other.feasibility:
             return self.feasibility > other.feasibility
         if len(self.values) != len(other.values):  # one was never trained: nothing to compare
             return False
-        return self.values != other.values and all(a >= b for a, b in zip(self.values, other.values, strict=True))
+        if not all(a >= b for a, b in zip(self.values, other.values, strict=True)):
+            return False
+        if not self.intervals and not other.intervals:
+            return self.values != other.values
+        ends = zip(self.values, other.values, self.bounds, other.bounds, strict=True)
+        return any(a > b and low > high for a, b, (low, _), (_, high) in ends)
+
+    @property
+    def bounds(self) -> tuple[tuple[float, float], ...]:
+        """The interval of every value; of one without noise, the value twice."""
+        return self.intervals or tuple((value, value) for value in self.values)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,6 @@
 """Trials as JSON values, and back: what a line of a journal holds."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from numbers import Integral
 from types import MappingProxyType
 from typing import Any
@@ -20,7 +20,7 @@ def encode_trial(trial: Trial) -> dict[str, Any]:
         optional = {"error": report.error, "gradient": _encode_mixture(report.gradient), "reused": report.reused, "kind": report.kind}
         record |= {name: value for name, value in optional.items() if value is not None}
     if trial.score is not None:
-        record["score"] = list(trial.score)
+        record["score"] = list(trial.score if trial.score.intervals else trial.score[:2])  # as it was before there were intervals
     return record
 
 
@@ -33,8 +33,12 @@ def decode_trial(record: Any) -> Trial:
         return Trial(record["number"], proposal)
     gradient = _decode_mixture(record.get("gradient"))
     report = Report(record["metrics"], record["seconds"], record.get("error"), gradient, record.get("reused"), record.get("kind"))
-    score = Score(record["score"][0], tuple(record["score"][1])) if "score" in record else None
+    score = _decode_score(*record["score"]) if "score" in record else None
     return Trial(record["number"], proposal, report, score)
+
+
+def _decode_score(feasibility: float, values: list[float], intervals: Iterable[list[float]] = ()) -> Score:
+    return Score(feasibility, tuple(values), tuple((low, high) for low, high in intervals))
 
 
 def _encode_mixture(mixture: Any) -> dict[str, list[float]] | None:
@@ -84,9 +88,19 @@ def _is_vector(value: Any) -> bool:
 
 
 def _is_score(value: Any) -> bool:
-    if not isinstance(value, list) or len(value) != 2 or not _is_number(value[0]) or not _is_vector(value[1]):
+    if not isinstance(value, list) or len(value) not in (2, 3) or not _is_number(value[0]) or not _is_vector(value[1]):
         return False
-    return not any(number != number for number in (value[0], *value[1]))  # NaN would compare as neither better nor worse
+    if any(number != number for number in (value[0], *value[1])):  # NaN would compare as neither better nor worse
+        return False
+    return len(value) == 2 or _are_intervals(value[2], value[1])
+
+
+def _are_intervals(value: Any, around: list[float]) -> bool:
+    """Whether these are as many pairs as there are values, each around its value; there are none around no values."""
+    if not isinstance(value, list) or not around or len(value) != len(around):
+        return False
+    pairs = all(_is_vector(pair) and len(pair) == 2 for pair in value)
+    return pairs and all(low <= number <= high for (low, high), number in zip(value, around, strict=True))
 
 
 _SHAPES: Mapping[str, Callable[[Any], bool]] = MappingProxyType(

@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from pydantic import PrivateAttr
 
 from nas.architecture import Architecture, Choices
+from nas.pareto import best_first
 from nas.strategies.base import Canonical, Discretize, Features, Strategy
 from nas.trial import History, Proposal, Trial
 
@@ -47,6 +48,11 @@ class WarmStart(Strategy):
     def requires(self) -> frozenset[str]:
         """What the wrapped strategy requires."""
         return self._strategy.requires
+
+    @property
+    def several_objectives(self) -> str:
+        """As the wrapped strategy says; the prior is judged by the first objective."""
+        return self._strategy.several_objectives
 
     @property
     def fidelities(self) -> tuple[int, ...]:
@@ -108,8 +114,7 @@ class WarmStart(Strategy):
 
 def best_of(trials: Sequence[Trial], count: int) -> list[Architecture]:
     """Return the `count` best different architectures of an earlier search, the best first."""
-    scored = [trial for trial in trials if trial.status == "done" and trial.score is not None]
-    ranked = sorted(scored, key=lambda trial: (trial.score, -trial.number), reverse=True)
+    ranked = best_first(trial for trial in trials if trial.status == "done")
     return list(dict.fromkeys(trial.architecture for trial in ranked))[:count]
 
 

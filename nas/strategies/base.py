@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, PrivateAttr
 
 from nas.architecture import Architecture, Choices
+from nas.pareto import best_first
 from nas.trial import History, Proposal, Trial
 
 if TYPE_CHECKING:
@@ -62,6 +63,11 @@ class Strategy(BaseModel, ABC):
     def fidelities(self) -> tuple[int, ...]:
         """The numbers of steps that it proposes by itself, so that an evaluator that refuses one is found before any work."""
         return ()
+
+    @property
+    def several_objectives(self) -> str:
+        """What it does when there are several objectives, in words that can follow its name; by default it knows the first only."""
+        return "goes by the first objective alone"
 
     @property
     def choices(self) -> Choices:
@@ -124,12 +130,12 @@ class Strategy(BaseModel, ABC):
         """Return at most `count` different architectures to look at once the budget is spent, the most promising first.
 
         Asked where trials only trained shared weights, so that no score in the history can choose the winner. The default is the
-        architectures with the greatest scores; a strategy that learned something overrides it.
+        architectures with the greatest scores, of several objectives those that are dominated and crowded least; a strategy that
+        learned something overrides it.
         """
         scored = [trial for trial in history if trial.score is not None and trial.score.values]
-        ranked = sorted(scored, key=lambda trial: (trial.score, -trial.number), reverse=True)
         different: dict[str, Architecture] = {}
-        for trial in ranked:
+        for trial in best_first(scored):
             if len(different) == count:
                 break
             different.setdefault(self.canonical(trial.architecture), trial.architecture)

@@ -4,6 +4,7 @@ Hansen and Ostermeier 2001, Completely derandomized self-adaptation in evolution
 cmaes (Nomura and Shibata 2024), on which Optuna's sampler is built.
 """
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, final
 
 import numpy as np
@@ -12,8 +13,9 @@ from pydantic import Field, PrivateAttr
 
 from nas.architecture import Architecture
 from nas.optuna_study import seed_from, unseen
+from nas.pareto import merits
 from nas.strategies.base import Strategy
-from nas.trial import History, Proposal, Trial
+from nas.trial import History, Proposal, Score
 
 if TYPE_CHECKING:
     import cmaes
@@ -29,15 +31,20 @@ class Cma(Strategy):
     CMA-ES is made for real numbers. Here every option has one, and the greatest of a choice wins, so no order among the options is
     invented. What is told of a trial is its one-hot code, not the point that was drawn: this loses what the normal
     distribution knew within a choice, and lets the history alone be the memory. Trials make generations in the order of
-    their numbers and are compared by score, constraints first; failed ones are the worst. Of several objectives the first
-    decides, the next ones only between equals. A known function is drawn again, then mutated.
+    their numbers and are compared by score, constraints first; failed ones are the worst. Several objectives are compared by Pareto
+    front and crowding within the generation. A known function is drawn again, then mutated.
     """
 
     population: int | None = Field(None, ge=4)
     """Trials per generation; empty for 4 + 3 ln(number of options), rounded down."""
 
     _optimizer: "cmaes.CMA | None" = PrivateAttr(default=None)
-    _told: list[tuple[Architecture, tuple[float, ...]]] = PrivateAttr(default_factory=list)
+    _told: list[tuple[Architecture, Score | None]] = PrivateAttr(default_factory=list)
+
+    @property
+    def several_objectives(self) -> str:
+        """Its generations go by them."""
+        return "ranks every generation by Pareto front and crowding"
 
     def ask(self, history: History, rng: np.random.Generator) -> Proposal:
         """Propose a draw from the distribution that all complete generations of the history lead to."""
@@ -49,14 +56,15 @@ class Cma(Strategy):
 
     def _follow(self, history: History) -> "cmaes.CMA":
         """The optimizer after the complete generations; only the new ones are told, unless the history is another one."""
-        ended = [(trial.architecture, _key(trial)) for trial in history if trial.report is not None]
+        ended = [(trial.architecture, trial.score) for trial in history if trial.report is not None]
         if self._optimizer is None or ended[: len(self._told)] != self._told:
             self._optimizer, self._told = self._begin(), []
         size = self._optimizer.population_size
         for start in range(len(self._told), len(ended) - size + 1, size):
             generation = ended[start : start + size]
             # Only the order counts. A stable sort of what was told makes equal scores keep the order of their numbers.
-            order = sorted(range(size), key=lambda index: generation[index][1], reverse=True)
+            keys = _keys([score for _, score in generation])
+            order = sorted(range(size), key=keys.__getitem__, reverse=True)
             ranked = [(self.choices.encode(generation[index][0]).astype(np.float64), float(rank)) for rank, index in enumerate(order)]
             self._optimizer.tell(ranked)
             self._told = ended[: start + size]
@@ -78,6 +86,7 @@ class Cma(Strategy):
         return Architecture(made)
 
 
-def _key(trial: Trial) -> tuple[float, ...]:
-    """What trials are compared by: feasibility, then values; a failed trial is below all."""
-    return (-np.inf,) if trial.score is None else (trial.score.feasibility, *trial.score.values)
+def _keys(scores: Sequence[Score | None]) -> list[tuple[float, ...]]:
+    """What trials are compared by: their merits; a failed trial is below all."""
+    known = iter(merits([score for score in scores if score is not None]))
+    return [(-np.inf,) if score is None else next(known) for score in scores]

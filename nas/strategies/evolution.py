@@ -11,13 +11,17 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from nas.architecture import Architecture
+from nas.pareto import merits
 from nas.strategies.base import Strategy
-from nas.trial import History, Proposal, Score
+from nas.trial import History, Proposal
 
 
 @final
 class Evolution(Strategy):
-    """Regularized (ageing) evolution."""
+    """Regularized (ageing) evolution.
+
+    With several objectives the winner of a tournament is the one in the first Pareto front of those alive, then the least crowded.
+    """
 
     population: int = Field(20, ge=2)
     """How many of the latest trials are alive (P in the paper); a quarter of the budget or less works well."""
@@ -32,6 +36,11 @@ class Evolution(Strategy):
             raise ValueError(f"tournament is {self.tournament}: draw at most the population of {self.population}")
         return self
 
+    @property
+    def several_objectives(self) -> str:
+        """Its tournaments go by them."""
+        return "holds tournaments by Pareto front and crowding among those alive"
+
     def ask(self, history: History, rng: np.random.Generator) -> Proposal:
         """Propose a random architecture until the population is full, then mutants of tournament winners.
 
@@ -41,12 +50,13 @@ class Evolution(Strategy):
         alive = list(islice(scored, self.population))
         if len(alive) < self.population:
             return Proposal(self.choices.sample(rng))
-        parent = self._winner(history, alive, rng)
+        ranked = list(zip(merits([score for score, _ in alive]), (number for _, number in alive), strict=True))
+        parent = self._winner(history, ranked, rng)
         if self.crossover > 0 and rng.random() < self.crossover:  # no draw at 0: what is proposed is then what the paper proposes
-            parent = self.choices.crossover(parent, self._winner(history, alive, rng), rng)
+            parent = self.choices.crossover(parent, self._winner(history, ranked, rng), rng)
         return Proposal(self.choices.mutate(parent, rng))
 
-    def _winner(self, history: History, alive: Sequence[tuple[Score, int]], rng: np.random.Generator) -> Architecture:
-        drawn: list[int] = rng.choice(len(alive), size=self.tournament, replace=False).tolist()
-        _, number = max(alive[index] for index in drawn)
+    def _winner(self, history: History, ranked: Sequence[tuple[tuple[float, ...], int]], rng: np.random.Generator) -> Architecture:
+        drawn: list[int] = rng.choice(len(ranked), size=self.tournament, replace=False).tolist()
+        _, number = max(ranked[index] for index in drawn)
         return history[number].architecture

@@ -5,6 +5,7 @@ logarithm of Ament, Daulton, Eriksson, Balandat and Bakshy 2023, Unexpected impr
 implementation is Optuna's: a Matern 5/2 kernel with a length scale for each choice, on whether two options are equal.
 """
 
+from dataclasses import replace
 from typing import final
 
 import numpy as np
@@ -12,21 +13,27 @@ from pydantic import Field, PrivateAttr
 
 from nas.architecture import Architecture
 from nas.optuna_study import FollowedStudy, seed_from, trained, unseen
+from nas.pareto import scalarised, weights_at
 from nas.strategies.base import Strategy
-from nas.trial import History, Proposal, Score, Trial
+from nas.trial import History, Proposal, Score
 
 
 @final
 class Gp(Strategy):
-    """Optuna's Gaussian process sampler, for the first objective. The history is its only state.
+    """Optuna's Gaussian process sampler, for a single number. The history is its only state.
 
-    Of several objectives only the first is modelled. A second process models how likely a constraint holds, once one was
-    broken. Running trials are taken into account. A known function is drawn again, then mutated. A proposal takes a large
-    part of a second, so this is for trainings of minutes.
+    Several objectives are scalarised with other weights for every proposal (Knowles 2006, ParEGO). A second process models how likely
+    a constraint holds, once one was broken. Running trials are taken into account. A known function is drawn again, then mutated.
+    A proposal takes a large part of a second, so this is for trainings of minutes.
     """
 
     startup: int = Field(10, ge=2)
     """Trained random trials before the process is asked."""
+
+    @property
+    def several_objectives(self) -> str:
+        """It weighs them."""
+        return "scalarises them (Tchebycheff), with other weights for every proposal (ParEGO)"
 
     _study: FollowedStudy | None = PrivateAttr(default=None)
 
@@ -34,8 +41,8 @@ class Gp(Strategy):
         """Propose at random until `startup` trials are trained, then where improvement is expected."""
         if len(trained(history)) < self.startup:
             return Proposal(unseen(lambda: self.choices.sample(rng), history, self.choices, self.canonical, rng))
-        first = [_first_objective(trial) for trial in history]
-        return Proposal(unseen(lambda: self._draw(first, rng), history, self.choices, self.canonical, rng, redraws=1))
+        single = _scalarised(history)
+        return Proposal(unseen(lambda: self._draw(single, rng), history, self.choices, self.canonical, rng, redraws=1))
 
     def _draw(self, history: History, rng: np.random.Generator) -> Architecture:
         from optuna.samplers import GPSampler
@@ -44,6 +51,13 @@ class Gp(Strategy):
         return self._study.ask(history, GPSampler(n_startup_trials=0, seed=seed_from(rng)))
 
 
-def _first_objective(trial: Trial) -> Trial:
-    score = trial.score and Score(trial.score.feasibility, trial.score.values[:1])
-    return Trial(trial.number, trial.proposal, trial.report, score)
+def _scalarised(history: History) -> History:
+    """The history with one value per trial: the only one, or the scalar that the weights of the next trial give."""
+    told = [trial.score.values for trial in history if trial.score is not None and trial.score.values]
+    if not told or len(told[0]) == 1:
+        return history
+    scalars = iter(scalarised(np.array(told), weights_at(len(history), len(told[0]))).tolist())
+    return [
+        replace(trial, score=Score(trial.score.feasibility, (next(scalars),))) if trial.score is not None and trial.score.values else trial
+        for trial in history
+    ]

@@ -14,6 +14,7 @@ from pydantic import Field, PositiveInt, PrivateAttr, model_validator
 
 from nas.architecture import Architecture, Choices
 from nas.components import component, restore
+from nas.pareto import best_first
 from nas.strategies.base import Canonical, Discretize, Features, Strategy
 from nas.trial import History, Proposal, Trial
 
@@ -25,7 +26,8 @@ class Halving(Strategy):
     A promotion names the trial of the rung below as its parent, so an evaluator that keeps weights continues them. Running
     promotions count as made, failed ones are not repeated. Trials that failed or broke a constraint are the worst of their
     rung and are never promoted: bound only what does not change with training. What was rejected before training takes no part, and
-    architectures of one function are one member of a rung.
+    architectures of one function are one member of a rung. With several objectives the best of a rung are those in its first Pareto
+    fronts, then the least crowded (Schmucker, Donini, Zafar, Salinas and Archambeau 2021, Multi-objective asynchronous successive halving).
 
     The wrapped strategy sees a history of its own, numbered from 0: each architecture that it proposed, with the score of the
     longest training that this function has had. It is told each of its trials once, when the shortest training ended.
@@ -54,6 +56,11 @@ class Halving(Strategy):
     def requires(self) -> frozenset[str]:
         """Steps that change the result."""
         return self.strategy.requires | {"steps"}
+
+    @property
+    def several_objectives(self) -> str:
+        """Both rungs and the wrapped strategy go by them."""
+        return f"promotes by Pareto front and crowding in the rung; what it wraps {self.strategy.several_objectives}"
 
     @property
     def fidelities(self) -> tuple[int, ...]:
@@ -132,7 +139,7 @@ class Halving(Strategy):
             for trial in bracket:
                 if self._rung(trial) == rung and trial.report is not None and not trial.rejected:
                     members.setdefault(forms[trial.number], trial)
-            ranked = sorted((trial for trial in members.values() if trial.status == "done"), key=_rank, reverse=True)
+            ranked = best_first(trial for trial in members.values() if trial.status == "done")
             for trial in ranked[: len(members) // self.eta]:
                 if forms[trial.number] not in taken:
                     return Proposal(trial.architecture, self._steps(rung + 1), trial.number)

@@ -51,6 +51,11 @@ class Hyperband(Strategy):
         return self._halving.requires
 
     @property
+    def several_objectives(self) -> str:
+        """As halving does."""
+        return self._halving.several_objectives
+
+    @property
     def fidelities(self) -> tuple[int, ...]:
         """The rungs."""
         return self.rungs

@@ -13,6 +13,7 @@ import numpy as np
 from pydantic import Field, PrivateAttr
 
 from nas.architecture import Architecture, Choices
+from nas.pareto import Floats, tchebycheff, weights_at
 from nas.strategies.base import Strategy
 from nas.trial import History, Proposal, Score, Trial
 
@@ -27,13 +28,20 @@ class Local(Strategy):
     """Hill climbing with restarts: strong in spaces of thousands of architectures, weak in spaces of 10^18.
 
     Of the architectures that are known to build the same function one is proposed. Scores are compared as they are, so among
-    candidates that break constraints those are climbed to that break them less.
+    candidates that break constraints those are climbed to that break them less. With several objectives each climb has weights of its
+    own and goes by their Tchebycheff scalar (Knowles 2006, ParEGO), so climbs end in different places of the Pareto front. It goes on
+    from the best that is known by these weights, and begins with random architectures only where all neighbours of that one are known.
     """
 
     initial: int = Field(10, ge=1)
     """How many random architectures a climb begins with; it starts from the best of them."""
 
     _climb: "_Climb | None" = PrivateAttr(default=None)
+
+    @property
+    def several_objectives(self) -> str:
+        """It weighs them."""
+        return "scalarises them (Tchebycheff), with other weights for every climb"
 
     def ask(self, history: History, rng: np.random.Generator) -> Proposal | None:
         """Propose random architectures until the climb has begun, then neighbours of its best, in random order.
@@ -70,10 +78,14 @@ class _Climb:
         self._choices, self._form, self._initial = choices, form, initial
         self.trials: list[Trial] = []
         self.known: set[str] = set()
+        self._climbs = 0
+        self._low: Floats | None = None
+        self._high: Floats | None = None
         self._restart()
 
     def _restart(self) -> None:
         self.scored = 0
+        self._climbs += 1
         self._best: Score | None = None
         self.neighbours: list[Architecture] = []
         self._left: list[Architecture] = []
@@ -84,7 +96,8 @@ class _Climb:
         self.known.add(self._form(trial.architecture))
         if trial.score is not None:
             self.scored += 1
-            if self._best is None or trial.score > self._best:
+            self._widen(trial.score)
+            if self._best is None or self._is_better(trial.score, self._best):
                 self._best = trial.score
                 self.neighbours = self._choices.neighbours(trial.architecture)
                 self._left = list(self.neighbours)
@@ -93,3 +106,33 @@ class _Climb:
                 self._left.pop()
             if not self._left:
                 self._restart()
+                self._go_on()
+
+    def _go_on(self) -> None:
+        """With several objectives, climb on from what is best by the new weights, unless its neighbours are all known."""
+        trained = [(trial.score, trial.architecture) for trial in self.trials if trial.score is not None and len(trial.score.values) > 1]
+        if not trained:
+            return
+        best, architecture = trained[0]
+        for score, other in trained:
+            if self._is_better(score, best):
+                best, architecture = score, other
+        neighbours = self._choices.neighbours(architecture)
+        if any(self._form(neighbour) not in self.known for neighbour in neighbours):
+            self.scored, self._best, self.neighbours, self._left = self._initial, best, neighbours, list(neighbours)
+
+    def _widen(self, score: Score) -> None:
+        """Take a score into the ranges that objectives are scaled to."""
+        if len(score.values) > 1:
+            values = np.array(score.values)
+            self._low = values if self._low is None else np.minimum(self._low, values)
+            self._high = values if self._high is None else np.maximum(self._high, values)
+
+    def _is_better(self, score: Score, other: Score) -> bool:
+        """Whether to climb from the other to this one: as scores compare, several objectives by this climb's weights."""
+        several = min(len(score.values), len(other.values)) > 1 and score.feasibility == other.feasibility
+        if not several or self._low is None or self._high is None:
+            return score > other
+        weights = weights_at(self._climbs - 1, len(score.values))
+        this, that = tchebycheff(np.array([score.values, other.values]), self._low, self._high, weights)
+        return bool(this > that)

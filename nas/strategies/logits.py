@@ -65,6 +65,11 @@ class Logits(Strategy):
         return frozenset({"gradient"})
 
     @property
+    def several_objectives(self) -> str:
+        """It looks at none."""
+        return "descends the gradient of the loss and looks at no objective"
+
+    @property
     def logits(self) -> Vector:
         """The logits as they are now. Raises RuntimeError before the first proposal."""
         if self._logits is None:

@@ -3,7 +3,6 @@
 Deb, Pratap, Agarwal and Meyarivan 2002, A fast and elitist multiobjective genetic algorithm: NSGA-II; constraints as in section VI.
 """
 
-import math
 from collections.abc import Callable, Sequence
 from itertools import islice
 from operator import is_
@@ -13,8 +12,9 @@ import numpy as np
 from pydantic import Field, PrivateAttr
 
 from nas.architecture import Architecture
+from nas.pareto import places
 from nas.strategies.base import Strategy
-from nas.trial import History, Proposal, Score, Trial
+from nas.trial import History, Proposal, Trial
 
 DRAWS = 100
 """So many children, and then random architectures, must all be known before the search goes on without them."""
@@ -36,6 +36,11 @@ class Nsga2(Strategy):
     """Probability that a child takes every choice from either of two parents; else it has one parent."""
 
     _generations: "_Generations | None" = PrivateAttr(default=None)
+
+    @property
+    def several_objectives(self) -> str:
+        """It is made for them."""
+        return "keeps the first Pareto fronts, and of the last of these the least crowded"
 
     def ask(self, history: History, rng: np.random.Generator) -> Proposal | None:
         """Propose random architectures until there is a generation, then children of the latest; None when the whole space is known."""
@@ -112,45 +117,5 @@ class _Generations:
 def select(trials: Sequence[Trial], count: int) -> list[_Ranked]:
     """Return the `count` scored trials of the first fronts, of the last of these the least crowded; of equals the first."""
     scored = [(trial, trial.score) for trial in trials if trial.score is not None]
-    survivors: list[_Ranked] = []
-    for rank, front in enumerate(fronts([score for _, score in scored])):
-        distances = crowding([scored[index][1] for index in front])
-        ranked = [_Ranked((rank, -distance), scored[index][0]) for index, distance in zip(front, distances, strict=True)]
-        survivors += sorted(ranked, key=lambda member: member.place)[: count - len(survivors)]
-    return survivors
-
-
-def fronts(scores: Sequence[Score]) -> list[list[int]]:
-    """Sort positions into fronts: nothing left dominates a member of the first, and so on (the paper's section III A)."""
-    below: list[list[int]] = [[] for _ in scores]
-    above = [0] * len(scores)
-    for first, score in enumerate(scores):
-        for second, other in enumerate(scores):
-            if score.dominates(other):
-                below[first].append(second)
-                above[second] += 1
-    found = [[index for index, number in enumerate(above) if number == 0]]
-    while found[-1]:
-        for index in found[-1]:
-            for second in below[index]:
-                above[second] -= 1
-        placed = {second for index in found[-1] for second in below[index]}
-        found.append(sorted(second for second in placed if above[second] == 0))
-    return found[:-1]
-
-
-def crowding(scores: Sequence[Score]) -> list[float]:
-    """How far apart the neighbours of each member of a front are, over all objectives and relative to the front (section III B).
-
-    Infinite for the ends of an objective; 0 for what was never trained.
-    """
-    distances = [0.0] * len(scores)
-    trained = [index for index, score in enumerate(scores) if score.values]
-    for objective in range(len(scores[trained[0]].values) if trained else 0):
-        order = sorted(trained, key=lambda index: scores[index].values[objective])
-        values = [scores[index].values[objective] for index in order]
-        for position in range(1, len(order) - 1):
-            if values[-1] > values[0]:
-                distances[order[position]] += (values[position + 1] - values[position - 1]) / (values[-1] - values[0])
-        distances[order[0]] = distances[order[-1]] = math.inf
-    return distances
+    placed = zip(places([score for _, score in scored]), scored, strict=True)
+    return sorted((_Ranked(place, trial) for place, (trial, _) in placed), key=lambda member: member.place)[:count]

@@ -19,6 +19,7 @@ import numpy as np
 from pydantic import Field, PrivateAttr
 
 from nas.architecture import Architecture
+from nas.pareto import scalarised, weights_at
 from nas.strategies.base import Strategy
 from nas.strategies.gaussian import (
     Codes,
@@ -44,10 +45,11 @@ CAUTION = 3
 class Predictor(Strategy):
     """Bayesian optimization with an ensemble of Gaussian processes on options and, where there are any, features.
 
-    With several objectives only the first is modelled. Results enter as normal scores of their ranks, so that neither their scale
-    nor a few collapsed networks matter. Trials that failed or broke a constraint teach where candidates are feasible; while none is
-    feasible, breaking less is the aim. Running trials lower the uncertainty around them, so that proposals made side by side differ.
-    Architectures that are known to build one function are proposed once.
+    Several objectives are made one for every proposal, by weights that differ each time (Knowles 2006, ParEGO: the augmented Tchebycheff
+    scalar), so that proposals spread over the Pareto front; the kernels are chosen for equal weights. Results enter as normal scores of
+    their ranks, so that neither their scale nor a few collapsed networks matter. Trials that failed or broke a constraint teach where
+    candidates are feasible; while none is feasible, breaking less is the aim. Running trials lower the uncertainty around them, so that
+    proposals made side by side differ. Architectures that are known to build one function are proposed once.
 
     Features are worked out for every architecture looked at, `neighbours` and `strangers` per proposal at first, later mostly for the
     `strangers`; where a feature takes long, look at fewer.
@@ -64,6 +66,11 @@ class Predictor(Strategy):
     members: int = Field(3, ge=1)
     """How many Gaussian processes vote: those that explain the results best, each by how well it does."""
 
+    @property
+    def several_objectives(self) -> str:
+        """It weighs them."""
+        return "scalarises them (Tchebycheff), with other weights for every proposal (ParEGO)"
+
     _features_of: dict[bytes, Floats] = PrivateAttr(default_factory=dict)
     _ensemble: tuple[bytes, list[tuple[Kernel, float]]] = PrivateAttr(default=(b"", []))
 
@@ -74,10 +81,11 @@ class Predictor(Strategy):
         """
         codes = self._codes(trial.architecture for trial in history)
         taken = {self.canonical(trial.architecture) for trial in history}
-        lesson = _Lesson.of(history) if len(history) >= self.initial else None
+        aim = _Aim.of(history, len(history))
+        lesson = _Lesson.of(history, aim) if len(history) >= self.initial else None
         if lesson is not None and len(history) < 2 * self.initial and not self._known(codes).size:
             lesson = None
-        if lesson is not None and len(candidates := self._candidates(history, codes, rng)):
+        if lesson is not None and len(candidates := self._candidates(history, codes, aim, rng)):
             utility = self._utility(history, lesson, codes, candidates)
             for index in np.argsort(-utility, kind="stable"):  # from the best on, since telling a form may cost building a network
                 architecture = self._architecture(candidates[index])
@@ -86,10 +94,9 @@ class Predictor(Strategy):
         fresh = self.unknown(taken, rng)
         return None if fresh is None else Proposal(fresh)
 
-    def _candidates(self, history: History, codes: Codes, rng: np.random.Generator) -> Codes:
+    def _candidates(self, history: History, codes: Codes, aim: "_Aim", rng: np.random.Generator) -> Codes:
         """Neighbours of the best and random architectures, each once, without those whose options are in the history."""
-        scored = sorted(((trial.score, -trial.number) for trial in history if trial.score is not None), reverse=True)
-        best = [history[-number].architecture for _, number in scored[: self.parents]]
+        best = [trial.architecture for trial in aim.best_first(history)[: self.parents]]
         near = self._codes(neighbour for architecture in best for neighbour in self.choices.neighbours(architecture))
         if len(near) > self.neighbours:
             near = near[rng.choice(len(near), size=self.neighbours, replace=False)]
@@ -104,7 +111,8 @@ class Predictor(Strategy):
         targets = normal_scores(lesson.values)
         fitting = {row for row, fits in zip(lesson.finished, lesson.feasible, strict=True) if fits}
         best = max(target for target, row in zip(targets, lesson.taught, strict=True) if row in fitting)
-        early = _Lesson.of(history[: _last_fit(min(len(lesson.finished), MEMORY))])
+        first = history[: _last_fit(min(len(lesson.finished), MEMORY))]
+        early = _Lesson.of(first, _Aim.of(first))
         members = self._members(early or lesson, codes)
         apart, across = points.to(points), points.to(offered)
         utility = np.zeros(len(candidates))
@@ -159,6 +167,34 @@ class Predictor(Strategy):
 
 
 @dataclass(frozen=True)
+class _Aim:
+    """What a proposal is to make large: `values` by the numbers of the trained trials."""
+
+    values: dict[int, float]
+
+    @classmethod
+    def of(cls, history: History, index: int | None = None) -> "_Aim":
+        """The only objective, or the scalar of several with the weights of this index; without an index with equal weights.
+
+        Objectives enter as normal scores, so that neither their scales nor outliers decide what a weight means.
+        """
+        trained = [(trial.number, trial.score.values) for trial in history if trial.score is not None and trial.score.values]
+        count = len(trained[0][1]) if trained else 1
+        if count == 1:
+            return cls({number: values[0] for number, values in trained})
+        weights = np.full(count, 1 / count) if index is None else weights_at(index, count)
+        columns = np.array([normal_scores(column) for column in zip(*(values for _, values in trained), strict=True)])
+        scalars: list[float] = scalarised(columns.T, weights).tolist()
+        return cls({number: scalar for (number, _), scalar in zip(trained, scalars, strict=True)})
+
+    def best_first(self, trials: Sequence[Trial]) -> list[Trial]:
+        """The trials that have a score: those that keep to the constraints best, then the greatest value; of equals the first."""
+        scored = [(trial, trial.score) for trial in trials if trial.score is not None]
+        keys = [(score.feasibility, self.values.get(trial.number, -inf), -trial.number) for trial, score in scored]
+        return [scored[index][0] for index in sorted(range(len(keys)), key=keys.__getitem__, reverse=True)]
+
+
+@dataclass(frozen=True)
 class _Lesson:
     """What the history teaches: `values` of the trials `taught`, and which of the finished ones are `feasible`; trials by number.
 
@@ -172,12 +208,12 @@ class _Lesson:
     running: list[int]
 
     @classmethod
-    def of(cls, history: History) -> "_Lesson | None":
+    def of(cls, history: History, aim: _Aim) -> "_Lesson | None":
         """Read the history; None where all that is known is equal."""
-        finished = _remembered([trial for trial in history if trial.report is not None])
+        finished = _remembered([trial for trial in history if trial.report is not None], aim)
         feasible = [trial.status == "done" for trial in finished]
         if any(feasible):
-            trained = [(trial, trial.score.values[0]) for trial in finished if trial.score and trial.score.values]
+            trained = [(trial, aim.values[trial.number]) for trial in finished if trial.number in aim.values]
         else:
             feasible = [trial.score is not None for trial in finished]
             trained = [(trial, trial.score.feasibility) for trial in finished if trial.score]
@@ -188,12 +224,11 @@ class _Lesson:
         return cls([trial.number for trial in finished], feasible, taught, values, running)
 
 
-def _remembered(finished: list[Trial]) -> list[Trial]:
+def _remembered(finished: list[Trial], aim: _Aim) -> list[Trial]:
     """The best and the latest, half and half, where there are more than a model is made from."""
     if len(finished) <= MEMORY:
         return finished
-    scored = sorted(((trial.score, -trial.number) for trial in finished if trial.score is not None), reverse=True)
-    kept = {-number for _, number in scored[: MEMORY // 2]} | {trial.number for trial in finished[-(MEMORY // 2) :]}
+    kept = {trial.number for trial in (*aim.best_first(finished)[: MEMORY // 2], *finished[-(MEMORY // 2) :])}
     return [trial for trial in finished if trial.number in kept]
 
 

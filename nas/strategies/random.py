@@ -15,6 +15,11 @@ from nas.trial import History, Proposal
 class Random(Strategy):
     """Random search."""
 
+    @property
+    def several_objectives(self) -> str:
+        """It looks at none."""
+        return "looks at no objective, so it serves all alike"
+
     def ask(self, history: History, rng: np.random.Generator) -> Proposal:
         """Propose an architecture that does not depend on the history."""
         return Proposal(self.choices.sample(rng))

@@ -28,6 +28,11 @@ class Tpe(Strategy):
     draws: int = Field(24, ge=1)
     """How many are drawn from the model of the good trials, to take the most promising one of."""
 
+    @property
+    def several_objectives(self) -> str:
+        """Optuna's estimator knows them."""
+        return "takes the trials of the first Pareto fronts for the good ones"
+
     _study: FollowedStudy | None = PrivateAttr(default=None)
 
     def ask(self, history: History, rng: np.random.Generator) -> Proposal:

@@ -20,6 +20,7 @@ from nas.testing.searches import CHOICES, Fake, first_difference, plain, run_sea
 from nas.trial import Proposal, Report, Score, Trial
 
 _OBJECTIVE = Objective(constraints={"parameters": "<= 800"})
+_TWO = Objective(metrics=("accuracy", "-parameters"), constraints={"parameters": "<= 900"})
 _NEEDS = {"gradient", "curvature", "steps"}
 _ODD = {
     "one architecture": Choices([Choice("a", ("x",))]),
@@ -103,6 +104,17 @@ class StrategyContract(Contract):
             f"a search that is killed after every answer and one that is not differ, {different}: "
             "return from state_dict all that ask and tell remember, and take it up in load_state_dict"
         )
+
+    def test_several_objectives_are_searched_and_a_kill_changes_nothing(self, tmp_path: Path) -> None:
+        """Two objectives, with failures and rejections; and `several_objectives` says what it does with them."""
+
+        def searched(strategy: Strategy) -> list[Trial]:
+            return run_search(strategy, Fake(trouble=True), MemoryJournal(), 24, objective=_TWO)
+
+        different = first_difference(searched(Reborn.around(self.bound, tmp_path)), searched(Watched.around(self.bound())))
+        assert different is None, f"with two objectives, a search that is killed after every answer and one that is not differ, {different}"
+        said = self.bound().several_objectives
+        assert said.strip(" ."), f"several_objectives is {said!r}: say what it does, in words that follow its name"
 
     @pytest.mark.parametrize("width", [1, 2])
     def test_killed_and_resumed_equals_never_killed(self, tmp_path: Path, width: int) -> None:

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from nas.architecture import Architecture
-from nas.journal import FORMAT_VERSION, FileJournal, JournalError, Resumed, read
+from nas.journal import FORMAT_VERSION, FileJournal, JournalError, Resumed, decode_trial, encode_trial, read
 from nas.trial import Proposal, Report, Score, Trial
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -94,6 +94,12 @@ def committed(trial: Any = None, **commit: Any) -> list[bytes]:
         *({**TRIAL, "number": number} for number in (1, -1, 0.0, "0", None, False, float("nan"), 10**30)),
         *({**TRIAL, "architecture": value} for value in ([], "x", {"a": 1}, {"a": None}, None)),
         *({**TRIAL, "metrics": value} for value in ([], {"accuracy": "high"}, {"accuracy": [1]}, {"accuracy": 10**400}, None)),
+        *(
+            {**TRIAL, "score": [0.0, [0.5], value]}
+            for value in (1, [], [0.5], [[0.5]], [[0.6, 0.7]], [[0.1, 0.9], [0, 1]], [[float("nan"), 1.0]])
+        ),
+        {**TRIAL, "score": [0.0, [], []]},
+        {**TRIAL, "score": [0.0, [0.5], [[0.4, 0.6]], 1]},
         *({**TRIAL, "score": value} for value in (1, [], [0.0], [0.0, 1.0], [float("nan"), []], [0.0, [float("nan")]], [0.0, ["1"]])),
         *({**TRIAL, "mixture": value} for value in ([], {"a": 1.0}, {"a": [[1.0]]}, {"a": ["x"]})),
         *({**TRIAL, key: value} for key in ("steps", "parent", "reused") for value in (-1, 1.5, "1", True, None)),
@@ -173,3 +179,12 @@ def test_trials_are_noted_in_order(tmp_path: Path) -> None:
         journal.resume()
         with pytest.raises(ValueError, match="trial 1 was finished where 0 is the next"):
             journal.append(TRIALS[1])
+
+
+def test_intervals_are_a_third_part_of_a_score_where_there_are_any() -> None:
+    noisy = Score(0.0, (0.5, -2.0), ((0.5, 0.5), (-2.25, -1.75)))
+    trial = Trial(0, Proposal(A), Report({"accuracy": 0.5}), noisy)
+    record = json.loads(json.dumps(encode_trial(trial)))
+    assert record["score"] == [0.0, [0.5, -2.0], [[0.5, 0.5], [-2.25, -1.75]]]
+    assert decode_trial(record) == trial
+    assert len(encode_trial(TRIALS[0])["score"]) == 2, "the format of journals without intervals is as it was"

@@ -24,7 +24,14 @@ counts = st.none() | st.integers(0, 10**12)
 proposals = st.builds(Proposal, st.dictionaries(texts, texts, max_size=3).map(Architecture), counts, counts, mixtures)
 metrics = st.dictionaries(texts, st.floats() | st.integers(-(10**15), 10**15), max_size=4)
 reports = st.builds(Report, metrics, st.floats(0, 1e9), st.none() | texts, mixtures, counts)
-scores = st.builds(Score, st.floats(allow_nan=False), st.lists(st.floats(allow_nan=False), max_size=3).map(tuple))
+plain_scores = st.builds(Score, st.floats(allow_nan=False), st.lists(st.floats(allow_nan=False), max_size=3).map(tuple), st.just(()))
+points = st.lists(st.tuples(*[st.floats(allow_nan=False)] * 3).map(sorted), min_size=1, max_size=3)
+noisy_scores = st.builds(
+    lambda feasibility, found: Score(feasibility, tuple(value for _, value, _ in found), tuple((low, high) for low, _, high in found)),
+    st.floats(allow_nan=False),
+    points,
+)
+scores = plain_scores | noisy_scores
 trials = st.one_of(
     st.builds(Trial, st.integers(0, 10**9), proposals), st.builds(Trial, st.integers(0, 10**9), proposals, reports, st.none() | scores)
 )

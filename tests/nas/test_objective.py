@@ -1,4 +1,4 @@
-"""The objective: signs, bounds, scores, and the Pareto front against its definition."""
+"""The objective: signs, bounds, intervals, and scores."""
 
 import math
 
@@ -7,9 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from nas.architecture import Architecture
-from nas.objective import Bound, Objective, pareto_front, parse_bound
-from nas.trial import Proposal, Report, Score, Trial
+from nas.objective import Bound, Objective, parse_bound
+from nas.trial import Score
 
 
 @given(st.sampled_from(["<=", ">="]), st.floats(allow_nan=False, allow_infinity=False), st.sampled_from(["", " ", "\t"]))
@@ -70,6 +69,43 @@ def test_a_score_needs_finite_numbers(metrics: dict[str, float]) -> None:
         Objective(constraints={"parameters": "<= 5"}).score(metrics)
 
 
+MEASURED = {"accuracy": 0.9, "latency_ms": 2.1, "latency_ms_low": 1.9, "latency_ms_high": 2.3}
+
+
+def test_the_interval_of_a_metric_is_part_of_the_score() -> None:
+    objective = Objective(metrics=("accuracy", "-latency_ms"))
+    assert objective.score(MEASURED) == Score(0.0, (0.9, -2.1), ((0.9, 0.9), (-2.3, -1.9)))
+    assert Objective(metrics=("latency_ms",)).score(MEASURED) == Score(0.0, (2.1,), ((1.9, 2.3),))
+    assert Objective().score(MEASURED) == Score(0.0, (0.9,)), "no objective is noisy"
+    exact = {**MEASURED, "latency_ms_low": 2.1, "latency_ms_high": 2.1}
+    assert objective.score(exact) == Score(0.0, (0.9, -2.1)), "an interval of no width is none"
+
+
+@pytest.mark.parametrize(
+    ("bound", "excess", "said"),
+    [
+        ("<= 2.3", 0, []),
+        ("<= 2.2", 0.1 / 2.2, ["latency_ms 2.1 (1.9 to 2.3) breaks <= 2.2"]),
+        ("<= 2.0", 0.15, ["latency_ms 2.1 (1.9 to 2.3) breaks <= 2.0"]),
+        (">= 1.9", 0, []),
+        (">= 2.0", 0.05, ["latency_ms 2.1 (1.9 to 2.3) breaks >= 2.0"]),
+    ],
+)
+def test_a_constraint_holds_where_the_whole_interval_keeps_to_it(bound: str, excess: float, said: list[str]) -> None:
+    objective = Objective(constraints={"latency_ms": bound})
+    assert objective.score(MEASURED).feasibility == pytest.approx(-excess)
+    assert objective.broken(MEASURED) == said
+    rejected = objective.reject(MEASURED)
+    assert (rejected is None) == (not said)
+    assert rejected is None or rejected == Score(objective.score(MEASURED).feasibility, ())
+
+
+@pytest.mark.parametrize(("low", "high"), [(2.2, 2.3), (1.9, 2.0), (math.nan, 2.3), (1.9, math.inf), (2.3, 1.9)])
+def test_an_interval_must_be_finite_and_hold_its_metric(low: float, high: float) -> None:
+    with pytest.raises(ValueError, match=r"metric 'latency_ms' is 2.1, but its interval is .*: it must be finite and hold it"):
+        Objective(metrics=("-latency_ms",)).score({**MEASURED, "latency_ms_low": low, "latency_ms_high": high})
+
+
 @pytest.mark.parametrize("metrics", [[], [""], ["-"], ["accuracy", "accuracy"], ["accuracy", "-accuracy"]])
 def test_objectives_are_named_each_once(metrics: list[str]) -> None:
     with pytest.raises(ValidationError, match="are not objectives: name at least one metric, each once"):
@@ -79,26 +115,7 @@ def test_objectives_are_named_each_once(metrics: list[str]) -> None:
 def test_wrong_settings_are_refused() -> None:
     with pytest.raises(ValidationError, match="is not a constraint"):
         Objective(constraints={"parameters": "100"})
+    with pytest.raises(ValidationError, match="'best' or 'knee'"):
+        Objective(choose="first")  # type: ignore[arg-type]
     with pytest.raises(ValidationError, match=r"extra_forbidden|Extra inputs"):
         Objective(metric=["accuracy"])  # type: ignore[call-arg]
-
-
-values = st.tuples(st.integers(0, 4), st.integers(0, 4), st.integers(0, 4))
-kinds = st.sampled_from(["done", "done", "done", "infeasible", "rejected", "failed", "running"])
-
-
-@given(st.lists(st.tuples(kinds, values), max_size=25))
-def test_the_pareto_front_is_what_its_definition_says(points: list[tuple[str, tuple[int, ...]]]) -> None:
-    scores = {"done": lambda v: Score(0.0, v), "infeasible": lambda v: Score(-1.0, v), "rejected": lambda v: Score(-1.0, ())}
-    trials = [
-        Trial(number, Proposal(Architecture({})), None if kind == "running" else Report(), scores[kind](point) if kind in scores else None)
-        for number, (kind, point) in enumerate(points)
-    ]
-    done = [(number, point) for number, (kind, point) in enumerate(points) if kind == "done"]
-    expected = [
-        number
-        for number, point in done
-        if not any(other != point and all(a >= b for a, b in zip(other, point, strict=True)) for _, other in done)
-        and not any(other == point and earlier < number for earlier, other in done)
-    ]
-    assert [trial.number for trial in pareto_front(trials)] == expected

@@ -3,7 +3,7 @@
 import numpy as np
 
 from nas.architecture import Choice, Choices
-from nas.strategies.gp import Gp
+from nas.strategies.gp import Gp, _scalarised
 from nas.trial import Proposal, Report, Score, Trial
 
 WIDE = Choices([Choice(name, tuple("012")) for name in "abcd"])
@@ -26,8 +26,20 @@ def test_it_finds_the_optimum_of_a_separable_function_soon_and_proposes_nothing_
     assert len({trial.architecture for trial in history}) == 16
 
 
-def test_only_the_first_objective_is_modelled() -> None:
-    assert [trial.architecture for trial in searched(9, 1, objectives=2)] == [trial.architecture for trial in searched(9, 1)]
+def test_several_objectives_are_weighed_anew_for_every_proposal() -> None:
+    scores = [Score(0.0, (float(first), 4.0 - first)) for first in range(5)]
+    history = [Trial(number, Proposal(WIDE.sample(np.random.default_rng(number))), Report(), score) for number, score in enumerate(scores)]
+    for failed, leader in ((1, 4), (2, 0), (3, 2)):  # the first one's weights: 7/8, 1/16 and 9/16
+        told = _scalarised([*history, *(Trial(5 + number, history[0].proposal, Report(error="broke")) for number in range(failed))])
+        scalars = [trial.score.values for trial in told if trial.score]
+        assert all(len(values) == 1 for values in scalars)
+        assert scalars.index(max(scalars)) == leader
+    assert _scalarised(single := searched(3, 1)) is single
+
+
+def test_two_objectives_are_searched() -> None:
+    found = searched(9, 1, objectives=2)
+    assert len({trial.architecture for trial in found}) == 9
 
 
 def test_what_breaks_a_constraint_is_avoided() -> None:

@@ -10,9 +10,10 @@ from nas.architecture import Architecture, Choice, Choices
 from nas.evaluators.base import Evaluator
 from nas.journal import MemoryJournal
 from nas.objective import Objective
+from nas.pareto import crowding, fronts
 from nas.search import search
 from nas.strategies.base import Strategy
-from nas.strategies.nsga2 import Nsga2, crowding, fronts, select
+from nas.strategies.nsga2 import Nsga2, select
 from nas.strategies.random import Random
 from nas.trial import Proposal, Report, Score, Trial
 
