@@ -37,6 +37,22 @@ def search_progress(path: Path, curve: Sequence[tuple[int, float, float]], metri
         _finish(figure, axes, path, ("Search progress", "trial", f"{metric} on select"))
 
 
+def front(path: Path, rows: Sequence[tuple[float, float, float, float, bool]], names: tuple[str, str]) -> None:
+    """Draw what networks cost against how good they are: (cost, value, lowest and highest cost, on the Pareto front).
+
+    names: of the value and of the cost.
+    """
+    with mpl.rc_context(_STYLE):
+        figure, axes = plt.subplots()
+        for label, chosen, color in (("trial", False, _SOFT), ("Pareto front", True, _ACCENT)):
+            mine = sorted(row for row in rows if row[4] is chosen)
+            if mine:
+                costs, values = [row[0] for row in mine], [row[1] for row in mine]
+                apart = [[row[0] - row[2] for row in mine], [row[3] - row[0] for row in mine]]
+                axes.errorbar(costs, values, xerr=apart, fmt="o", markersize=4, elinewidth=0.8, color=color, label=label, zorder=3 + chosen)
+        _finish(figure, axes, path, ("What it costs to be good", names[1], f"{names[0]} on select"))
+
+
 def training_curve(path: Path, rows: Sequence[Mapping[str, Any]], metric: str) -> None:
     """Draw a metric over epochs, one line per seed; rows have `seed`, `epoch` and the metric."""
     with mpl.rc_context(_STYLE):
@@ -76,7 +92,7 @@ def _finish(figure: Any, axes: Any, path: Path, texts: tuple[str, str, str]) -> 
     axes.set_ylabel(texts[2])
     if axes.get_legend_handles_labels()[1]:
         axes.legend(frameon=False)
-    if texts[0] != "Confusion on test":
+    if texts[0] not in ("Confusion on test", "What it costs to be good"):
         axes.xaxis.set_major_locator(mpl.ticker.MaxNLocator(integer=True))
     figure.tight_layout()
     # Without a fixed value the library writes its version into the file, and equal data would differ in bytes.

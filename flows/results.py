@@ -8,7 +8,7 @@ from typing import Any
 from flows import console
 
 SOURCES = ("search/best.json", "train/details.json", "export/manifest.json")
-PLOTS = ("search/progress.png", "train/training.png", "train/confusion.png")
+PLOTS = ("search/progress.png", "search/pareto.png", "train/training.png", "train/confusion.png")
 
 
 _VERDICTS = {"within noise": "within noise", "higher": "higher than the search said", "lower": "lower than the search said"}

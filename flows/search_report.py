@@ -5,12 +5,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, final
 
-from flows import console, plots, results
+from flows import console, front_report, plots, results
 from flows.searches import Search
 from nas import atomic, failures
 from nas.components import describe
 from nas.evaluators.base import Evaluator
 from nas.finalists import Finalist
+from nas.front_measures import hypervolume_curve, worst_point
 from nas.objective import Objective
 from nas.tasks.base import Task
 from nas.trial import Score, Trial
@@ -50,6 +51,7 @@ class Board:
                 name: shown(self._objective, score),
                 "parameters": int(_reported(trial).get("parameters", 0)),
                 "flops": int(_reported(trial).get("flops", 0)),
+                **({"latency_ms": round(_reported(trial)["latency_ms"], 4)} if "latency_ms" in _reported(trial) else {}),
                 "architecture": ", ".join(f"{choice} {option}" for choice, option in trial.architecture.items()),
             }
             for score, _, trial in self._best
@@ -61,35 +63,34 @@ def shown(objective: Objective, score: Score) -> float:
     return -score.values[0] if objective.metrics[0].startswith("-") else score.values[0]
 
 
-def winner(chosen: Search, task: Task, ranked: Sequence[Finalist]) -> dict[str, Any]:
+def winner(chosen: Search, task: Task, ranked: Sequence[Finalist], graph: front_report.Graph) -> dict[str, Any]:
     """Return what best.json holds, and say how the finalists compared."""
-    named = [metric.removeprefix("-") for metric in chosen.objective.metrics]
-    # Retraining changes no cost, so it is judged by the first objective that is the task's own.
-    name = next((name for name in named if name in task.metric_names), task.metric_names[0])
+    name = judged_by(chosen, task)
     for finalist in ranked:
         selected = _reported(finalist.trial).get(name, float("nan"))
         scores = f"{name} {selected:.4f} on select, {finalist.metrics[name]:.4f} on confirm"
-        console.say(f"finalist: trial {finalist.trial.number}, {scores}{' <- winner' if finalist is ranked[0] else ''}")
-    trial, metrics = ranked[0].trial, ranked[0].metrics
+        cost = f", {finalist.metrics['latency_ms']:.3g} ms" if "latency_ms" in finalist.metrics else ""
+        console.say(f"finalist: trial {finalist.trial.number}, {scores}{cost}{' <- winner' if finalist is ranked[0] else ''}")
     return {
-        "trial": trial.number,
-        "architecture": dict(trial.architecture),
-        "canonical": chosen.space.canonical(trial.architecture, task),
-        "decisions": chosen.space.decisions(trial.architecture, task),
+        **front_report.described(ranked[0], chosen, task, name, graph),
         "space": describe(chosen.space),
         "metric": name,
         "sign": -1 if f"-{name}" in chosen.objective.metrics else 1,
-        "score": _reported(trial)[name],
-        "confirm": metrics[name],
-        "metrics": {"select": dict(_reported(trial)), "confirm": dict(metrics)},
     }
+
+
+def judged_by(chosen: Search, task: Task) -> str:
+    """The metric that a retraining is judged by: it changes no cost, so the first objective that is the task's own."""
+    named = [metric.removeprefix("-") for metric in chosen.objective.metrics]
+    return next((name for name in named if name in task.metric_names), task.metric_names[0])
 
 
 def write(target: Path, trials: Sequence[Trial], best: Mapping[str, Any], chosen: Search) -> None:
     """Write trials.csv, history.csv, progress.png, best.json, metrics.json and summary.json."""
     _write_trials(target / "trials.csv", trials)
     curve = _best_so_far([trial for trial in trials if chosen.evaluator.comparable(trial)], chosen.objective)
-    _write_rows(target / "history.csv", ["trial", "score", "best"], curve)
+    volumes = _volumes(trials)
+    _write_rows(target / "history.csv", ["trial", "score", "best", "hypervolume"], [(*row, volumes.get(row[0], "")) for row in curve])
     plots.search_progress(target / "progress.png", curve, chosen.objective.metrics[0].removeprefix("-"))
     counts = {status: sum(trial.status == status for trial in trials) for status in _STATUSES}
     kinds = failures.counts(trials)
@@ -105,6 +106,14 @@ def write(target: Path, trials: Sequence[Trial], best: Mapping[str, Any], chosen
         ("architecture", results.words(best)),
     ]
     atomic.write_json(target / "summary.json", console.summary("Search", rows))
+
+
+def _volumes(trials: Sequence[Trial]) -> dict[int, float]:
+    """The hypervolume after each trial, above the worst of every objective; nothing with one objective."""
+    reference = worst_point(trials)
+    if reference is None or len(reference) < 2:
+        return {}
+    return dict(zip([trial.number for trial in trials], hypervolume_curve(trials, reference), strict=True))
 
 
 def nothing_found(trials: Sequence[Trial], objective: Objective) -> str:

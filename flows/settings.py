@@ -78,6 +78,8 @@ class Train(BaseModel):
 
     model_config = STRICT
 
+    trial: int | None = Field(None, ge=0)
+    """Which candidate of the search to train, by its trial's number in results/search/candidates.json; null for the winner."""
     seeds: Annotated[list[Seed], Field(min_length=1), AfterValidator(_once)] = [0, 1, 2]
     """One training each; their spread is reported, the best on `confirm` ships."""
     workers: int = Field(1, ge=1)

@@ -1,11 +1,11 @@
 """search: architectures are proposed, evaluated and scored; the best of the finalists is the winner."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from flows import console, measuring, search_report, search_start, search_telemetry, watched
+from flows import console, front_report, measuring, search_report, search_start, search_telemetry, watched
 from flows.provenance import code_of
 from flows.run_folder import RunError, RunFolder, hold, origin, publish
 from flows.run_journal import RunJournal
@@ -16,12 +16,13 @@ from nas.components import describe
 from nas.data.dataset import Dataset
 from nas.evaluators.base import Bench, Evaluator
 from nas.failures import Failures
-from nas.finalists import finalists
+from nas.finalists import Finalist, assessed, finalists
 from nas.journal import FileJournal
 from nas.measured import Measured
 from nas.processes import pin_threads
 from nas.search import SearchError, search
 from nas.strategies.base import Strategy
+from nas.tasks.base import Task
 from nas.training.loop import pick_device
 from nas.trial import Trial
 from nas.workers import Workers
@@ -34,9 +35,7 @@ def run(root: Path, settings: Settings, record: dict[str, Any]) -> None:
     scored or too many failed, RunError when another process runs the same search or something was edited meanwhile.
     """
     pin_threads()
-    unseen = watched.unwatched(record, [path for stage, _, path in settings.files() if stage == "search"])
-    if unseen:
-        raise RunError(f"dvc.yaml does not name {', '.join(unseen)}, so a changed file would go unseen: `nasflow check` puts it there")
+    _assert_watched(settings, record)
     for device in dict.fromkeys(device for entry in settings.search for device in entry.devices):
         pick_device(device)  # raises before anything is done
     chosen, task = settings.search[-1], settings.prepare.task
@@ -62,11 +61,32 @@ def run(root: Path, settings: Settings, record: dict[str, Any]) -> None:
         if not any(trial.status == "done" for trial in candidates):
             raise SearchError(search_report.nothing_found(trials, chosen.objective))
         ranked = finalists(candidates, measured or chosen.evaluator, chosen.objective, count=chosen.finalists, split="confirm")
-        best = search_report.winner(chosen, task, ranked) | {"search": folder.fingerprint}
+        best = search_report.winner(chosen, task, ranked, _graph(measured)) | {"search": folder.fingerprint}
+        offered = _offered(chosen, task, candidates, ranked, measured)
         with publish(root, "search", record | origin(*folders)) as target:
             search_report.write(target, trials, best, chosen)
+            front_report.write(target, candidates, offered, chosen.objective)
             atomic.write_json(target / "telemetry.json", search_telemetry.of(trials, strategy, chosen))
         chosen.evaluator.forget({finalist.trial.number for finalist in ranked})
+
+
+def _offered(
+    chosen: Search, task: Task, trials: Sequence[Trial], ranked: Sequence[Finalist], measured: Measured | None
+) -> list[dict[str, Any]]:
+    """What may be trained: the finalists in their order, then the rest of the front."""
+    judge, name = measured or chosen.evaluator, search_report.judged_by(chosen, task)
+    rest = [assessed(trial, judge, chosen.objective, "confirm") for trial in front_report.others(trials, ranked)]
+    return [front_report.described(finalist, chosen, task, name, _graph(measured)) for finalist in (*ranked, *rest)]
+
+
+def _assert_watched(settings: Settings, record: Mapping[str, Any]) -> None:
+    unseen = watched.unwatched(record, [path for stage, _, path in settings.files() if stage == "search"])
+    if unseen:
+        raise RunError(f"dvc.yaml does not name {', '.join(unseen)}, so a changed file would go unseen: `nasflow check` puts it there")
+
+
+def _graph(measured: Measured | None) -> front_report.Graph:
+    return measured.graph if measured is not None else lambda architecture: None
 
 
 def _shares(before: Search, entry: Search) -> bool:

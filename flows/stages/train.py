@@ -1,7 +1,6 @@
 """train: the winner is trained in full from several seeds; then, once, the test data are opened."""
 
 import csv
-import json
 import statistics
 from collections.abc import Mapping, Sequence
 from concurrent.futures import wait
@@ -13,6 +12,7 @@ import torch
 from safetensors.torch import load_file
 
 from flows import console, plots, results, run_state
+from flows.candidates import winner_of
 from flows.provenance import code_of
 from flows.run_folder import hold, origin, publish
 from flows.settings import Settings, Train
@@ -47,7 +47,7 @@ def run(root: Path, settings: Settings, record: dict[str, Any]) -> None:
     """
     pin_threads()
     dataset = Dataset.open(root / "results" / "prepare", splits=SPLITS)
-    best = json.loads((root / "results" / "search" / "best.json").read_text())
+    best = winner_of(root, settings.train.trial)
     inputs = inputs_of(settings, dataset, best, record)
     with hold(root, "train", inputs, {"metric": best["metric"]}) as folder:
         jobs = jobs_of(settings.train, settings.prepare.task.bind(dataset.description), best, dataset, folder.path)
@@ -64,7 +64,7 @@ def inputs_of(settings: Settings, dataset: Dataset, best: Mapping[str, Any], rec
     chosen, task, space = settings.train, settings.prepare.task, restore("spaces", best["space"])
     return {
         "stage": "train",
-        "settings": chosen.model_dump(mode="json", exclude={"workers"}),
+        "settings": chosen.model_dump(mode="json", exclude={"workers", "trial"}),
         "data": dataset.description.digest,
         "task": describe(task),
         "sign": best["sign"],
@@ -148,7 +148,7 @@ def _write(
     job, shipped = jobs[chosen], tested[chosen]
     weights = (job.folder / f"seed-{job.plan.seed}.safetensors").read_bytes()
     atomic.write(target / "model.safetensors", lambda file: file.write(weights))
-    identity = {name: best[name] for name in ("architecture", "canonical", "space", "trial", "search")}
+    identity = {name: best[name] for name in ("architecture", "canonical", "space", "trial", "search", "graph")}
     atomic.write_json(target / "architecture.json", {**identity, "task": describe(job.task), "seed": job.plan.seed})
     rows = [{"seed": one.plan.seed, **row} for one, outcome in zip(jobs, outcomes, strict=True) for row in outcome.curve]
     _write_rows(target / "curve.csv", list(rows[0]), [list(row.values()) for row in rows])

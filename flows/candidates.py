@@ -1,0 +1,32 @@
+"""The architectures that a search leaves to choose from, and which of them is trained."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+FILE = "candidates.json"
+
+
+def winner_of(root: Path, trial: int | None) -> dict[str, Any]:
+    """The architecture to train, as best.json holds it: the winner, or the candidate of number `trial`.
+
+    Raises ValueError when the search left no such candidate.
+    """
+    folder = root / "results" / "search"
+    best: dict[str, Any] = json.loads((folder / "best.json").read_text())
+    if trial is None or trial == best["trial"]:
+        return best
+    offered = json.loads((folder / FILE).read_text())
+    for candidate in offered:
+        if candidate["trial"] == trial:
+            return {**best, **candidate}
+    numbers = ", ".join(str(candidate["trial"]) for candidate in offered)
+    raise ValueError(f"train.trial is {trial}, but the candidates of the search are {numbers}: take one of these, or null for the winner")
+
+
+def following(root: Path, refused: int) -> list[dict[str, Any]]:
+    """The feasible candidates that come after one that did not pass, in the order of the search; all but it when it is unknown."""
+    offered: list[dict[str, Any]] = json.loads((root / "results" / "search" / FILE).read_text())
+    numbers = [candidate["trial"] for candidate in offered]
+    rest = offered[numbers.index(refused) + 1 :] if refused in numbers else offered
+    return [candidate for candidate in rest if candidate["feasible"]]

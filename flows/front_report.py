@@ -1,0 +1,75 @@
+"""What a search leaves to choose from: its finalists and its Pareto front, as records, a table and a picture."""
+
+import csv
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from flows import plots
+from flows.candidates import FILE
+from flows.searches import Search
+from nas import atomic
+from nas.architecture import Architecture
+from nas.finalists import Finalist
+from nas.objective import Objective, ends
+from nas.pareto import pareto_front
+from nas.tasks.base import Task
+from nas.trial import Trial
+
+FRONT, PLOT = "pareto.csv", "pareto.png"
+LARGEST_FRONT = 20
+"""So many members of a front are offered beside the finalists."""
+Graph = Callable[[Architecture], str | None]
+"""The hash of the graph that was measured for an architecture; None where none was."""
+
+
+def others(trials: Sequence[Trial], ranked: Sequence[Finalist]) -> list[Trial]:
+    """The members of the Pareto front that are no finalists, at most LARGEST_FRONT, the best by the search first."""
+    known = {finalist.trial.number for finalist in ranked}
+    front = [trial for trial in pareto_front(trials) if trial.number not in known and trial.score is not None]
+    return sorted(front, key=lambda trial: (trial.score, -trial.number), reverse=True)[:LARGEST_FRONT]
+
+
+def described(finalist: Finalist, chosen: Search, task: Task, metric: str, graph: Graph) -> dict[str, Any]:
+    """What is recorded of an architecture that may be trained; `metric` is the one that a retraining is judged by."""
+    trial, selected = finalist.trial, finalist.trial.report.metrics if finalist.trial.report is not None else {}
+    return {
+        "trial": trial.number,
+        "architecture": dict(trial.architecture),
+        "canonical": chosen.space.canonical(trial.architecture, task),
+        "decisions": chosen.space.decisions(trial.architecture, task),
+        "score": selected[metric],
+        "confirm": finalist.metrics[metric],
+        "metrics": {"select": dict(selected), "confirm": dict(finalist.metrics)},
+        "feasible": finalist.score.feasibility == 0,
+        "graph": graph(trial.architecture),
+    }
+
+
+def write(target: Path, trials: Sequence[Trial], offered: Sequence[Mapping[str, Any]], objective: Objective) -> None:
+    """Write candidates.json, pareto.csv and pareto.png: every scored trial by the two metrics that a person compares first."""
+    atomic.write_json(target / FILE, [dict(candidate) for candidate in offered])
+    names = axes(trials, objective)
+    front = {trial.number for trial in pareto_front(trials)}
+    rows = [[trial.number, *values, int(trial.number in front)] for trial, values in _points(trials, names)]
+    with (target / FRONT).open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["trial", names[1], names[0], "low", "high", "front"])
+        writer.writerows(rows)
+    plots.front(target / PLOT, [(row[1], row[2], row[3], row[4], bool(row[5])) for row in rows], names)
+
+
+def axes(trials: Sequence[Trial], objective: Objective) -> tuple[str, str]:
+    """The metrics to show against each other: the first objective, and the second or what a network costs."""
+    named = [metric.removeprefix("-") for metric in objective.metrics]
+    reported = [trial.report.metrics for trial in trials if trial.report is not None and trial.score is not None]
+    costs = [name for name in (*named[1:], "latency_ms", "parameters", named[0]) if any(name in metrics for metrics in reported)]
+    return named[0], costs[0] if costs else named[0]
+
+
+def _points(trials: Sequence[Trial], names: tuple[str, str]) -> Iterator[tuple[Trial, tuple[float, float, float, float]]]:
+    """The cost, the first objective, and the interval of the cost, of every trial that was scored and has them."""
+    for trial in trials:
+        metrics = trial.report.metrics if trial.report is not None else {}
+        if trial.score is not None and trial.score.values and all(name in metrics for name in names):
+            yield trial, (metrics[names[1]], metrics[names[0]], *ends(names[1], metrics))
