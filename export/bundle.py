@@ -6,6 +6,7 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -28,13 +29,21 @@ class BundleError(RuntimeError):
     """The bundle would not be what was measured; the message says what, the rule and the cure."""
 
 
-def write_bundle(folder: Path, *, model: Path, manifest: Mapping[str, Any], examples: Array | None = None, tolerance: float = 1e-4) -> None:
+def write_bundle(
+    folder: Path,
+    *,
+    model: Path,
+    manifest: Mapping[str, Any],
+    examples: Array | None = None,
+    tolerance: float = 1e-4,
+    others: Mapping[str, bytes] = MappingProxyType({}),
+) -> None:
     """Write the bundle into an existing `folder`: all of it, or, when something is refused or cannot be written, nothing.
 
     model: the file that was checked and measured; its bytes are copied as they are. manifest: `manifest_of(model)` and
     whatever else is known, as JSON values; its "sha256" must be the model's; "files" (SHA-256 by path) is added. examples: a few
     real inputs, N x H x W x C as the model takes them; the file's own answers to them are stored, and verify.py compares with
-    those, up to `tolerance`, see there. Equal inputs give equal bytes.
+    those, up to `tolerance`, see there. others: further files of the bundle, by path. Equal inputs give equal bytes.
 
     Written are model.onnx, predict.py, benchmark.py, README.md (a model card), labels.txt where the model names its classes,
     triton/ (a model repository), test_vectors.npz and verify.py where there are examples, all of these in bundle.zip too, and
@@ -49,7 +58,7 @@ def write_bundle(folder: Path, *, model: Path, manifest: Mapping[str, Any], exam
     if manifest.get("sha256") != files.digest(model):
         raise BundleError(f"the manifest's sha256 is {manifest.get('sha256')!r}, not that of {model.name}: start from manifest_of(model)")
     _json(manifest)
-    contents = _contents(content, manifest, examples, tolerance)
+    contents = {**others, **_contents(content, manifest, examples, tolerance)}
     digests = {name: files.digest_of(data) for name, data in contents.items()}
     contents[MANIFEST] = _json({**manifest, "files": digests}).encode()
     contents[ARCHIVE] = zipped({f"bundle/{name}": data for name, data in contents.items()})

@@ -106,11 +106,20 @@ def _latency(manifest: Mapping[str, Any]) -> Iterator[str]:
     if latency is None:
         yield from ("Not measured yet: `python benchmark.py` measures it where you run it.", "")
         return
-    yield (
-        f"On {_cell(latency['processor'])}, batch {latency['batch_size']}, {latency['threads']} thread(s), {_cell(latency['provider'])}: "
-        f"p50 {latency['p50_ms']:.3f} ms, p90 {latency['p90_ms']:.3f} ms, p99 {latency['p99_ms']:.3f} ms."
-    )
+    run = f"batch {latency['batch_size']}, {latency['threads']} thread(s), {_cell(latency['provider'])}"
+    yield f"On {_cell(latency['processor'])}, {run}: {_times(latency)}."
+    if manifest.get("why"):
+        yield from ("", f"Ships in {_cell(manifest['why'])}.")
+    for name, words in manifest.get("constraints", {}).items():
+        yield from ("", f"Demanded and met: {_cell(name)} {_cell(words)}.")
     yield from ("", "Other machines differ: `python benchmark.py` measures it where you run it.", "")
+
+
+def _times(latency: Mapping[str, Any]) -> str:
+    """A run at rest with its interval, where that is known, and what callers waited."""
+    known = "ms" in latency
+    rest = f"{latency['ms']:.3f} ms at rest (95 % interval {latency['low']:.3f} to {latency['high']:.3f}); " if known else ""
+    return f"{rest}p50 {latency['p50_ms']:.3f} ms, p90 {latency['p90_ms']:.3f} ms, p99 {latency['p99_ms']:.3f} ms"
 
 
 def _limits(manifest: Mapping[str, Any]) -> Iterator[str]:

@@ -55,13 +55,13 @@ class _Comparison:
 
 
 def check(
-    path: Path, module: nn.Module, inputs: Array, *, batch_size: int = 256, tolerance: float = 1e-4
+    path: Path, module: nn.Module, inputs: Array, *, batch_size: int = 256, tolerance: float = 1e-4, also: int = 1
 ) -> tuple[Parity, NDArray[np.float32]]:
     """Compare the file at `path` with `module`; return the figures and the file's logits for all inputs.
 
     inputs: N x H x W x C as the module takes them, N >= 1; may be memory-mapped, and is read batch by batch. Compared are
-    all inputs in batches of `batch_size`, the first ones in batches of 1, 2 and 7, the file at those sizes with itself in
-    the large batch, and random inputs of the same dtype and range at those sizes.
+    all inputs in batches of `batch_size`, the first ones in batches of 1, 2, 7 and `also`, the file at those sizes with itself
+    in the large batch, and random inputs of the same dtype and range at those sizes.
 
     The rule: a is the file's number, b the module's; |a - b| <= tolerance * max(1, max|b|), where max|b| runs over the
     same example, so one example with large logits excuses no other. The further outputs obey it too. `passed` needs this
@@ -74,6 +74,7 @@ def check(
         raise ParityError(f"{len(inputs)} inputs in batches of {batch_size} compare nothing: give at least one input and one per batch")
     session = _session(path)
     _assert_takes(session, inputs)
+    sizes = tuple(dict.fromkeys((*SMALL_BATCHES, also)))
     large: list[_Comparison] = []
     logits: list[NDArray[np.float32]] = []
     with evaluating(module):
@@ -83,10 +84,10 @@ def check(
             large.append(_compare(answer, _ask_module(module, batch), tolerance))
             logits.append(answer[0].astype(np.float32, copy=False))
         together = np.concatenate(logits)
-        small = [
-            part for batch, rows in _small_batches(inputs) for part in _compare_small(session, module, batch, together[rows], tolerance)
-        ]
-    return _sum_up(large, small, len(inputs), (*SMALL_BATCHES, batch_size), tolerance), together
+        small: list[_Comparison] = []
+        for batch, rows in _small_batches(inputs, sizes):
+            small += _compare_small(session, module, batch, together[rows], tolerance)
+    return _sum_up(large, small, len(inputs), tuple(dict.fromkeys((*sizes, batch_size))), tolerance), together
 
 
 def require(parity: Parity) -> None:
@@ -144,9 +145,9 @@ def _ask_module(module: nn.Module, batch: Array) -> list[Array]:
     return [part.detach().float().cpu().numpy() for part in result]
 
 
-def _small_batches(inputs: Array) -> Iterator[tuple[Array, NDArray[np.intp]]]:
+def _small_batches(inputs: Array, sizes: tuple[int, ...]) -> Iterator[tuple[Array, NDArray[np.intp]]]:
     """The first examples and the rows they have in the whole; from the start again where there are too few."""
-    for size in SMALL_BATCHES:
+    for size in sizes:
         rows = np.arange(size) % len(inputs)
         yield np.ascontiguousarray(inputs[rows]), rows
 

@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -41,14 +41,20 @@ def run(
     stages: Annotated[list[Stage] | None, typer.Argument(help="Only these stages; all four by default.")] = None,
     overrides: Overrides = None,
     force: Annotated[bool, typer.Option("--force", help="Run stages that are up to date, too.")] = False,
+    fallback: Annotated[bool, typer.Option("--fallback", help="Where the winner may not ship, train the next candidate instead.")] = False,
 ) -> None:
     """Run the pipeline: every stage that is not up to date, through DVC, shown in Prefect."""
     with errors():
+        from flows import fallback as falling_back
         from flows import launch
 
-        check = [word for override in overrides or [] for word in ("--set", override)]
         wanted = [stage.value for stage in stages] if stages else None
-        code = launch.run(Path.cwd(), wanted, force=force, check=check)
+
+        def once(others: Sequence[str]) -> int:
+            check = [word for override in (*(overrides or ()), *others) for word in ("--set", override)]
+            return launch.run(Path.cwd(), wanted, force=force, check=check)
+
+        code = falling_back.run(Path.cwd(), once) if fallback else once(())
         if code == 0:
             from flows import results
 

@@ -7,10 +7,9 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from export.machine import Target, this_machine
-from export.session import provider_problem
-from export.structures import Costing
+from export.machine import this_machine
 from flows import console
+from flows.costing import FOLDER, costing_of
 from flows.provenance import code_of, described
 from flows.run_folder import fingerprint
 from flows.searches import Search
@@ -22,17 +21,6 @@ from nas.evaluators.base import Bench
 from nas.measured import Measured, Plan
 from nas.preflight import preflight
 from nas.tasks.base import Task
-
-FOLDER = "measurements"
-"""Below `.nasflow`: what was measured of structures and files, by machine and target. No run's folder, since all runs share it."""
-
-
-def costing_of(root: Path, settings: Settings) -> Costing:
-    """How files of this project are measured. Raises ValueError when this onnxruntime lacks the target's provider."""
-    target = Target(**settings.target.model_dump())
-    if problem := provider_problem(target):
-        raise ValueError(f"target.provider: {problem}")
-    return Costing(target, settings.export.exporter, settings.export.tolerance, root / WORK / FOLDER)
 
 
 def around(root: Path, settings: Settings, entry: Search, bench: Bench, record: Mapping[str, Any]) -> Measured | None:

@@ -24,6 +24,7 @@ def show(root: Path) -> None:
     rows = [("best architecture", words(best)), ("parameters", f"{best['metrics']['select']['parameters']:,.0f}")]
     rows += scores(trained)
     rows += [
+        ("latency", latency(manifest)),
         ("model", f"{manifest['bytes'] / 1024:.0f} KiB, same predictions as PyTorch on {manifest['parity']['examples']} test images"),
         ("file", str(results / "export" / "model.onnx")),
         ("try it", f"python {results / 'export' / 'predict.py'} IMAGE"),
@@ -42,6 +43,14 @@ def show_after(root: Path, stages: Sequence[str]) -> None:
         if path.exists():
             summary = _read(path)
             console.table(summary["title"], [(str(label), str(value)) for label, value in summary["lines"]])
+
+
+def latency(manifest: Mapping[str, Any]) -> str:
+    """Return what the file takes where it was measured, as the manifest says."""
+    found = manifest["latency"]
+    doubt = "; the machine was not steady" if not found["steady"] else ""
+    how = f"batch {found['batch_size']}, {found['threads']} thread{'s' if found['threads'] > 1 else ''}"
+    return f"{found['ms']:.3g} ms ({found['low']:.3g} to {found['high']:.3g}), {how}, on {found['processor']}{doubt}"
 
 
 def words(best: Mapping[str, Any]) -> str:

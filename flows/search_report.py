@@ -74,6 +74,7 @@ def winner(chosen: Search, task: Task, ranked: Sequence[Finalist], graph: front_
     return {
         **front_report.described(ranked[0], chosen, task, name, graph),
         "space": describe(chosen.space),
+        "objective": chosen.objective.model_dump(mode="json"),
         "metric": name,
         "sign": -1 if f"-{name}" in chosen.objective.metrics else 1,
     }

@@ -114,6 +114,10 @@ class Export(BaseModel):
 
     exporter: Literal["dynamo", "torchscript"] = "torchscript"
     """PyTorch's exporter to use; the one used is recorded in the file. `torchscript` takes a twentieth of the time, `dynamo` is newer."""
+    int8: Literal["measure", "never"] = "measure"
+    """Whether an int8 variant is made, scored and timed too; it ships where it is faster on this machine and loses little."""
+    int8_loss: float = Field(0.005, ge=0)
+    """How much of the metric that the winner was chosen by the int8 variant may lose on `confirm` and still ship."""
     tolerance: float = Field(1e-4, gt=0)
     """Largest difference of logits between PyTorch and ONNX Runtime, relative to the largest logit when that is above 1."""
 

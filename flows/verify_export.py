@@ -15,6 +15,7 @@ from export.to_onnx import to_onnx
 from flows import lineage, settings, verify
 from flows.settings import Export
 from flows.stages import export as stage
+from flows.variants import FLOAT
 from flows.verify import UnverifiableError, Verdict
 from nas.data.dataset import Dataset
 from nas.processes import pin_threads
@@ -39,24 +40,36 @@ def exported(root: Path) -> Verdict:
         model = Path(place) / "model.onnx"
         provenance = stage.provenance_of(winner, trained, dataset)
         to_onnx(module, task.example(2), model, outputs=task.output_names, metadata=provenance, exporter=chosen.exporter)
-        again = manifest_of(model)["sha256"]
-        answer, rows = _compare(results / "model.onnx", model, manifest["sha256"], again)
+        shipped = results / ("model.onnx" if manifest["ships"] == FLOAT else f"variants/{FLOAT}.onnx")
+        answer, rows = _compare(shipped, manifest["variants"][FLOAT]["sha256"], manifest_of(model)["sha256"])
         if answer == "differs":
             images = dataset.as_bytes("test")
             try:
-                before, after = (check(path, module, images, tolerance=chosen.tolerance)[1] for path in (results / "model.onnx", model))
+                before, after = (check(path, module, images, tolerance=chosen.tolerance)[1] for path in (shipped, model))
                 answer, row = _logits(np.asarray(before), np.asarray(after), chosen.tolerance)
             except (ParityError, FileNotFoundError) as error:
                 row = str(error)
             rows.append(("logits", row))
-    causes = list(_causes(root, record, manifest, dataset))
+    if altered := _altered(results, manifest):
+        answer = "differs"
+        rows.append(("altered since", ", ".join(altered)))
+    causes = [*(f"file: results/export/{name}" for name in altered), *_causes(root, record, manifest, dataset)]
     causes += verify.environment_changes(record.get("environments", ()), "cpu")
     present = Export.model_validate(settings.read(root).export).model_dump()
     others = [f"{name} {present[name]} now, {value} in the record" for name, value in chosen.model_dump().items() if present[name] != value]
     return Verdict("results/export/model.onnx, exported again", answer, rows, causes, others, chosen.tolerance)
 
 
-def _compare(file: Path, model: Path, recorded: str, again: str) -> tuple[verify.Answer, list[tuple[str, str]]]:
+def _altered(results: Path, manifest: Mapping[str, Any]) -> list[str]:
+    """The files of the bundle that are not what the manifest names, or gone."""
+    return [
+        name
+        for name, digest in sorted(manifest["files"].items())
+        if not (results / name).is_file() or hashlib.sha256((results / name).read_bytes()).hexdigest() != digest
+    ]
+
+
+def _compare(file: Path, recorded: str, again: str) -> tuple[verify.Answer, list[tuple[str, str]]]:
     """The bytes of the file that ships and of the new one; the manifest speaks for the first only when it is still that file."""
     shipped = hashlib.sha256(file.read_bytes()).hexdigest() if file.exists() else "nothing"
     rows = [("SHA-256, manifest", recorded), ("SHA-256, exported again", again)]

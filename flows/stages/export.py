@@ -6,23 +6,25 @@ these are true of what a user gives the file; the manifest holds the scores befo
 
 import hashlib
 import json
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from safetensors.torch import load_file
 from torch import nn
 
 from export.bundle import manifest_of, write_bundle
-from export.check import Parity, check, require
+from export.check import Parity, ParityError, check, require
 from export.to_onnx import to_onnx
-from flows import console, environment
+from flows import console, environment, gate, results
+from flows.deployed import Files
 from flows.provenance import described
 from flows.run_folder import publish
 from flows.settings import Settings
+from flows.variants import FLOAT
 from nas import atomic
 from nas.components import restore
 from nas.data.dataset import Dataset
@@ -31,32 +33,57 @@ from nas.tasks.base import Task
 
 
 def run(root: Path, settings: Settings, record: dict[str, Any]) -> None:
-    """Export, check and publish.
+    """Export, check, score and time the file and its int8 variant, and publish the one that ships.
 
-    Raises ParityError when ONNX Runtime and PyTorch disagree on the test data, ExportError when the network cannot be
-    exported; nothing is published then.
+    Raises ParityError when ONNX Runtime and PyTorch disagree on the test data, ExportError when the network cannot be exported,
+    GateError when the file misses what the search demanded; nothing is published then.
     """
     pin_threads()
-    dataset = Dataset.open(root / "results" / "prepare", ["test"])
+    dataset = Dataset.open(root / "results" / "prepare", ["fit", "confirm", "test"])
     trained = root / "results" / "train"
     winner = json.loads((trained / "architecture.json").read_text())
-    task, module = module_of(winner, trained, dataset)
+    details = json.loads((trained / "details.json").read_text())
     made_in = {"environments": [{"environment": environment.present()}]}
-    with publish(root, "export", record | made_in) as folder, console.progress(root, "export", 2) as report:
-        model = folder / "model.onnx"
-        provenance = provenance_of(winner, trained, dataset)
-        to_onnx(module, task.example(2), model, outputs=task.output_names, metadata=provenance, exporter=settings.export.exporter)
+    with (
+        publish(root, "export", record | made_in) as folder,
+        console.progress(root, "export", 3) as report,
+        tempfile.TemporaryDirectory(prefix="nasflow-export-") as place,
+    ):
+        task, model = exported(settings, winner, trained, dataset, Path(place))
+        _, module = module_of(winner, trained, dataset)
         report(1, f"{model.stat().st_size / 1024:.0f} KiB written")
-        parity, logits = check(model, module, dataset.as_bytes("test"), tolerance=settings.export.tolerance)
-        require(parity)
+        also = settings.target.batch_size
+        parity, logits = check(model, module, dataset.as_bytes("test"), tolerance=settings.export.tolerance, also=also)
+        if not parity.passed:
+            _refuse(root, winner, parity)
         report(2, f"same predictions as PyTorch on {parity.examples} test images")
-        scored = task.metrics(torch.from_numpy(np.asarray(logits)), torch.from_numpy(np.array(dataset.targets("test"))))
-        details = json.loads((trained / "details.json").read_text())
-        manifest = {**manifest_of(model), **_checked(parity, dataset), **_scores(scored, details["shipped"], dataset)}
-        manifest |= {"data": _data(dataset), **_retrained(details)}
-        write_bundle(folder, model=model, manifest=manifest, examples=_examples(dataset), tolerance=settings.export.tolerance)
-        atomic.write_json(folder / "metrics.json", {"bytes": manifest["bytes"], "parity": manifest["parity"], "test": scored})
-        atomic.write_json(folder / "summary.json", console.summary("Exported model", _rows(manifest, scored)))
+        files = Files(root, settings, winner, task, dataset)
+        ships, why = files.ships(model, logits)
+        held = gate.require(root, winner, files.metrics(ships), files.made[FLOAT].graph)
+        report(3, f"{ships.name}, {ships.measurement.latency.middle:.3g} ms")
+        manifest = {**manifest_of(ships.path), **_checked(parity, dataset), **_scores(ships.test, details["shipped"], dataset)}
+        manifest |= {"data": _data(dataset), **_retrained(details), **files.record(ships, why, held)}
+        examples, others, tolerance = _examples(dataset), files.others(ships), settings.export.tolerance
+        write_bundle(folder, model=ships.path, manifest=manifest, examples=examples, tolerance=tolerance, others=others)
+        headline = {"bytes": manifest["bytes"], "latency_ms": ships.measurement.latency.middle, "parity": manifest["parity"]}
+        atomic.write_json(folder / "metrics.json", headline | {"test": dict(ships.test)})
+        atomic.write_json(folder / "summary.json", console.summary("Exported model", _rows(manifest, ships.test)))
+
+
+def exported(settings: Settings, winner: Mapping[str, Any], trained: Path, dataset: Dataset, place: Path) -> tuple[Task, Path]:
+    """The task, and the trained winner written to `place` as an ONNX file in floats."""
+    task, module = module_of(winner, trained, dataset)
+    model, metadata = place / "model.onnx", provenance_of(winner, trained, dataset)
+    to_onnx(module, task.example(2), model, outputs=task.output_names, metadata=metadata, exporter=settings.export.exporter)
+    return task, model
+
+
+def _refuse(root: Path, winner: Mapping[str, Any], parity: Parity) -> None:
+    """Say which figures parity failed by, and who comes next."""
+    try:
+        require(parity)
+    except ParityError as error:
+        gate.refuse(root, winner, [str(error)])
 
 
 def module_of(winner: Mapping[str, Any], trained: Path, dataset: Dataset) -> tuple[Task, nn.Module]:
@@ -136,5 +163,8 @@ def _rows(manifest: Mapping[str, Any], scored: Mapping[str, float]) -> list[tupl
         ("file", f"results/export/model.onnx, {manifest['bytes'] / 1024:.0f} KiB, sha256 {manifest['sha256'][:16]}"),
         ("scored as a file", ", ".join(f"{name} {value:.4f}" for name, value in scored.items())),
         *([] if inputs["stored"] == "uint8" else [("8-bit inputs", rounded)]),
+        ("latency", results.latency(manifest)),
+        ("ships", manifest["why"]),
+        *[(f"constraint on {name}", words) for name, words in manifest["constraints"].items()],
         ("parity", f"{parity['examples']} images, agreement {parity['agreement']:.4f}, logits within {parity['largest_difference']:.1e}"),
     ]

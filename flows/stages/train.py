@@ -26,6 +26,9 @@ from nas.training.comparison import Measured, compare
 from nas.training.loop import Examples, load_examples, outputs_of, pick_device
 from nas.training.retrain import Plan, Progress, retrain
 
+IDENTITY = ("architecture", "canonical", "space", "trial", "search", "graph", "objective", "metric", "sign")
+"""What export has to know of the architecture, and of why it was chosen."""
+
 
 @dataclass(frozen=True, slots=True)
 class Job:
@@ -148,7 +151,9 @@ def _write(
     job, shipped = jobs[chosen], tested[chosen]
     weights = (job.folder / f"seed-{job.plan.seed}.safetensors").read_bytes()
     atomic.write(target / "model.safetensors", lambda file: file.write(weights))
-    identity = {name: best[name] for name in ("architecture", "canonical", "space", "trial", "search", "graph")}
+    identity = {
+        name: best[name] for name in ("architecture", "canonical", "space", "trial", "search", "graph", "objective", "metric", "sign")
+    }
     atomic.write_json(target / "architecture.json", {**identity, "task": describe(job.task), "seed": job.plan.seed})
     rows = [{"seed": one.plan.seed, **row} for one, outcome in zip(jobs, outcomes, strict=True) for row in outcome.curve]
     _write_rows(target / "curve.csv", list(rows[0]), [list(row.values()) for row in rows])
