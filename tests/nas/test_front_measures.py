@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nas.architecture import Architecture
@@ -35,6 +35,7 @@ def test_the_hypervolume_is_what_counting_gives(count: int) -> None:
 pairs = st.lists(st.tuples(st.floats(0, 1), st.floats(0, 1), st.floats(0, 1)), max_size=7)
 
 
+@settings(deadline=None)
 @given(pairs, st.permutations(range(7)))
 def test_the_hypervolume_knows_no_order_and_never_falls(points: list[tuple[float, float, float]], order: list[int]) -> None:
     shuffled = [points[index] for index in order if index < len(points)]

@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nas.architecture import Architecture
@@ -15,6 +15,7 @@ values = st.tuples(st.integers(0, 4), st.integers(0, 4), st.integers(0, 4))
 kinds = st.sampled_from(["done", "done", "done", "infeasible", "rejected", "failed", "running"])
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(kinds, values), max_size=25))
 def test_the_pareto_front_is_what_its_definition_says(points: list[tuple[str, tuple[int, ...]]]) -> None:
     scores = {"done": lambda v: Score(0.0, v), "infeasible": lambda v: Score(-1.0, v), "rejected": lambda v: Score(-1.0, ())}
@@ -51,6 +52,7 @@ any_score = st.builds(
 )
 
 
+@settings(deadline=None)
 @given(st.lists(any_score, max_size=14))
 def test_all_pairs_at_once_are_as_each_pair(scores: list[Score]) -> None:
     assert domination(scores).tolist() == [[score.dominates(other) for other in scores] for score in scores]
@@ -61,6 +63,7 @@ def test_all_pairs_at_once_are_as_each_pair(scores: list[Score]) -> None:
     assert left == []
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 4), st.integers(0, 4)), min_size=1, max_size=12))
 def test_with_intervals_the_front_can_only_grow(pairs: list[tuple[int, int]]) -> None:
     def front(noise: float) -> set[int]:
@@ -111,6 +114,7 @@ def test_the_scalar_is_the_worst_weighed_distance_and_a_little_of_all() -> None:
     )
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 4), st.integers(0, 4)), min_size=1, max_size=12), st.integers(0, 60))
 def test_what_has_the_greatest_scalar_is_of_the_front(pairs: list[tuple[int, int]], index: int) -> None:
     scalars = scalarised(np.array(pairs, dtype=np.float64), weights_at(index, 2))

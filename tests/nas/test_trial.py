@@ -3,7 +3,7 @@
 from dataclasses import FrozenInstanceError
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nas.architecture import Architecture
@@ -68,6 +68,7 @@ def test_an_untrained_candidate_is_below_every_feasible_one() -> None:
     assert not Score(-1.0, ()).dominates(Score(-1.0, (3.0,)))
 
 
+@settings(deadline=None)
 @given(st.lists(noisy_scores, max_size=12))
 def test_with_intervals_domination_has_no_circles_and_needs_more_than_noise(several: list[Score]) -> None:
     plain = [Score(score.feasibility, score.values) for score in several]
