@@ -26,7 +26,8 @@ def winner_of(root: Path, trial: int | None) -> dict[str, Any]:
 
 def following(root: Path, refused: int) -> list[dict[str, Any]]:
     """The feasible candidates that come after one that did not pass, in the order of the search; all but it when it is unknown."""
-    offered: list[dict[str, Any]] = json.loads((root / "results" / "search" / FILE).read_text())
+    path = root / "results" / "search" / FILE
+    offered: list[dict[str, Any]] = json.loads(path.read_text()) if path.exists() else []
     numbers = [candidate["trial"] for candidate in offered]
     rest = offered[numbers.index(refused) + 1 :] if refused in numbers else offered
     return [candidate for candidate in rest if candidate["feasible"]]

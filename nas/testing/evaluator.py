@@ -22,9 +22,10 @@ from nas.tasks.image_classification import ImageClassification
 from nas.testing.blocks import BROKEN, Blocks, Noted
 from nas.testing.contract import Contract, assert_sentence, refusal, same_state, through_file
 from nas.testing.searches import first_difference, run_search
+from nas.training.loop import load_examples, outputs_of
 from nas.trial import Proposal, Report, Trial
 
-_PROVIDED = {"gradient", "curvature", "steps", "weights"}
+_PROVIDED = {"gradient", "curvature", "steps", "weights", "network"}
 
 
 class EvaluatorContract(Contract):
@@ -234,7 +235,7 @@ class EvaluatorContract(Contract):
         """A gradient for a mixture, or a refusal of mixtures in a sentence."""
         evaluator = self.bound(data)
         unknown = sorted(set(evaluator.provides) - _PROVIDED)
-        assert not unknown, f"the evaluator provides {unknown}, which no strategy requires: there are {sorted(_PROVIDED)}"
+        assert not unknown, f"the evaluator provides {unknown}, which nobody requires: there are {sorted(_PROVIDED)}"
         bench = self.bench(data, "choices")
         choices = bench.space.choices(bench.task)
         mixture = {choice.name: torch.full((len(choice.options),), 1 / len(choice.options)) for choice in choices}
@@ -249,6 +250,23 @@ class EvaluatorContract(Contract):
         found = {name: (tuple(slope.shape), bool(slope.isfinite().all())) for name, slope in gradient.items()}
         wanted = {choice.name: ((len(choice.options),), True) for choice in choices}
         assert found == wanted, f"the gradient is {found}: give finite numbers for every option of every choice, {wanted}"
+
+    def test_the_network_of_a_trial_is_the_one_that_was_scored(self, data: Noted) -> None:
+        """Where `network` is provided it has the metrics of the report; elsewhere it is refused in a sentence."""
+        evaluator = self.bound(data)
+        [trial] = evaluated(evaluator, self.asked(evaluator, data)[:1])
+        if "network" not in evaluator.provides:
+            reason = refusal(lambda: evaluator.network(trial))
+            assert reason is not None, "a network is given, but 'network' is not provided: raise ValueError, or provide it"
+            assert_sentence(reason, "a network")
+            return
+        assert trial.report is not None
+        assert trial.report.error is None, trial.report.error
+        task, split = evaluator._bench.task, data.targets("select")
+        examples = load_examples([(data.inputs("select"), split)], torch.device("cpu"))
+        found = task.metrics(outputs_of(evaluator.network(trial), examples, task), examples.targets)
+        reported = {name: trial.report.metrics[name] for name in found}
+        assert found == reported, f"the network scores {found}, but the trial reported {reported}: return the weights that were scored"
 
 
 def evaluated(evaluator: Evaluator, trials: Iterable[Trial]) -> list[Trial]:

@@ -59,10 +59,10 @@ class StageProject:
         return {str(path.relative_to(self.root)): path.read_bytes() for path in files}
 
     def left_behind(self) -> list[str]:
-        """Files below .nasflow that are neither locks nor shown progress."""
+        """Files below .nasflow that are neither locks nor shown progress, measurements, or the note of a refusal."""
         work = self.root / ".nasflow"
         files = (path.relative_to(work) for path in sorted(work.rglob("*")) if path.is_file())
-        return [str(path) for path in files if path.name != "lock" and path.parts[0] != "progress"]
+        return [str(path) for path in files if path.name != "lock" and path.parts[0] not in ("progress", "measurements", "refused.json")]
 
 
 def make_stage_project(root: Path) -> StageProject:

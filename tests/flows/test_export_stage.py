@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from small_images import CPU, one_thread
 from stage_project import SEARCH, StageProject, make_stage_project
 
 from export import predict, verify
-from flows import lineage
+from flows import gate, lineage
 from nas.architecture import Architecture
 from nas.data.dataset import Dataset
 from nas.spaces.chain import Chain
@@ -44,10 +45,10 @@ def small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> StageProject:
     return make_stage_project(tmp_path)
 
 
-def prepared(small: StageProject, pixels: np.ndarray, tolerance: float = 1e-4) -> Dataset:
+def prepared(small: StageProject, pixels: np.ndarray, **export: Any) -> Dataset:
     """Run prepare on an archive of the digits."""
     np.savez(small.root / "digits.npz", x=pixels, y=TARGETS)
-    small.choose({"name": "npz", "path": "digits.npz"}, export={"exporter": "torchscript", "tolerance": tolerance})
+    small.choose({"name": "npz", "path": "digits.npz"}, export={"int8": "never", **export})
     answer = small.stage("prepare")
     assert answer.code == 0, answer.errors
     return Dataset.open(small.root / "results" / "prepare")
@@ -76,6 +77,10 @@ def trained(small: StageProject, dataset: Dataset, steps: int) -> float:
         "trial": 0,
         "search": "s",
         "seed": 0,
+        "objective": {"metrics": ["accuracy"]},
+        "metric": "accuracy",
+        "sign": 1,
+        "graph": None,
     }
     (folder / "architecture.json").write_text(json.dumps({**winner, "task": {"name": "image_classification"}}))
     (folder / "details.json").write_text(json.dumps({"shipped": {"seed": 0, **metrics}}))
@@ -118,10 +123,10 @@ def test_a_file_that_is_not_faithful_publishes_nothing_and_leaves_the_old_bundle
     assert small.stage("export").code == 0
     before = small.content("export")
     assert "results/export/model.onnx" in before
-    small.choose({"name": "npz", "path": "digits.npz"}, export={"exporter": "torchscript", "tolerance": 1e-12})
+    small.choose({"name": "npz", "path": "digits.npz"}, export={"exporter": "torchscript", "tolerance": 1e-12, "int8": "never"})
     answer = small.stage("export")
     assert answer.code == 1
-    assert answer.errors.startswith("nasflow: the ONNX file does not follow its module: on ")
+    assert answer.errors.startswith("nasflow: trial 0 does not ship: the ONNX file does not follow its module: on ")
     assert len(answer.errors.splitlines()) == 1
     assert small.content("export") == before
     assert small.left_behind() == []
@@ -143,7 +148,8 @@ def test_the_bundle_is_what_dvc_keeps_and_checks_itself(small: StageProject) -> 
     (small.root / "results/train/details.json").write_text(json.dumps(details))
     assert small.stage("export").code == 0
     made = small.content("export")
-    assert sorted(made) == sorted(lineage.declared(Path(__file__).parents[2])["export"].writes)
+    declared = lineage.declared(Path(__file__).parents[2])["export"].writes
+    assert {next(path for path in declared if Path(name).is_relative_to(path)) for name in made} == set(declared)
     assert verify.verify(small.root / "results/export")["problems"] == []
     with np.load(small.root / "results/export/test_vectors.npz", allow_pickle=False) as vectors:
         first = [int(np.flatnonzero(np.array(dataset.targets("test")) == digit)[0]) for digit in range(10)]
@@ -154,6 +160,77 @@ def test_the_bundle_is_what_dvc_keeps_and_checks_itself(small: StageProject) -> 
     assert "| mean of 2 trainings | standard deviation |" in card
     assert "| 0.2500 | 0.1250 |" in card
     assert not any(b"digits.npz" in content for name, content in made.items() if not name.endswith("lineage.json"))
+
+
+def demand(small: StageProject, **changes: Any) -> None:
+    """Change what the search demanded of the winner."""
+    path = small.root / "results/train/architecture.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+
+def offer(small: StageProject, *numbers: int) -> None:
+    """Let the search have left these trials to choose from; the first does not fit."""
+    folder = small.root / "results" / "search"
+    folder.mkdir(exist_ok=True)
+    metrics = {"confirm": {"accuracy": 0.5, "latency_ms": 0.25}, "select": {}}
+    offered = [{"trial": number, "confirm": 0.5, "metrics": metrics, "feasible": number != numbers[-1]} for number in numbers]
+    (folder / "candidates.json").write_text(json.dumps(offered))
+
+
+def test_what_misses_a_constraint_does_not_ship_and_the_next_is_named(small: StageProject) -> None:
+    trained(small, prepared(small, SCALED["bytes"]), 1)
+    offer(small, 0, 5, 7)
+    demand(small, objective={"metrics": ["accuracy"], "constraints": {"latency_ms": "<= 0.000001", "file_bytes": "<= 1e9"}})
+    answer = small.stage("export")
+    assert (answer.code, len(answer.errors.splitlines())) == (1, 1)
+    assert re.match(
+        r"nasflow: trial 0 does not ship: latency_ms [\d.e-]+ \([\d.e-]+ to [\d.e-]+\) breaks <= 0\.000001\. Next are", answer.errors
+    )
+    assert "Next are trial 5 (confirm 0.5, latency_ms 0.25): `nasflow run --fallback`" in answer.errors
+    assert not (small.root / "results" / "export").exists()
+    note = gate.refused(small.root)
+    assert note is not None
+    assert (note["trial"], note["next"]) == (0, [5])
+    demand(small, objective={"metrics": ["accuracy"], "constraints": {"latency_ms": "<= 100000", "accuracy": ">= 0.0"}})
+    assert small.stage("export").code == 0
+    assert gate.refused(small.root) is None
+    held = small.read("export/manifest.json")["constraints"]
+    assert held["latency_ms"].endswith(" <= 100000")
+    assert held["accuracy"].endswith(" >= 0.0")
+
+
+def test_a_graph_that_is_not_the_one_that_was_timed_does_not_ship(small: StageProject) -> None:
+    trained(small, prepared(small, SCALED["bytes"]), 1)
+    demand(small, graph="0" * 64)
+    answer = small.stage("export")
+    assert answer.code == 1
+    assert "is not 0000000000000000, which the search measured. No feasible candidate is left" in answer.errors
+    graph = re.search(r"its graph ([0-9a-f]{16})", answer.errors)
+    assert graph is not None
+    demand(small, graph=None)
+    assert small.stage("export").code == 0
+    manifest = small.read("export/manifest.json")
+    assert manifest["graph"].startswith(graph[1])
+    demand(small, graph=manifest["graph"])
+    assert small.stage("export").code == 0
+
+
+def test_int8_is_scored_and_timed_and_the_report_says_which_ships_and_why(small: StageProject) -> None:
+    trained(small, prepared(small, SCALED["bytes"], int8="measure"), 30)
+    assert small.stage("export").code == 0
+    manifest, folder = small.read("export/manifest.json"), small.root / "results" / "export"
+    ships, other = manifest["ships"], {"float": "int8", "int8": "float"}[manifest["ships"]]
+    assert manifest["why"].startswith(f"{ships}")
+    assert re.search(r"int8 is (faster|slower|neither faster nor slower) here \([\d.]+ times the time of floats\)", manifest["why"])
+    assert manifest["variants"][ships]["sha256"] == manifest["sha256"] == hashlib.sha256((folder / "model.onnx").read_bytes()).hexdigest()
+    assert manifest["variants"][other]["sha256"] == hashlib.sha256((folder / f"variants/{other}.onnx").read_bytes()).hexdigest()
+    assert manifest["variants"]["int8"]["bytes"] != manifest["variants"]["float"]["bytes"]
+    assert manifest["variants"]["int8"]["agreement"] > 0.8
+    content = small.content("export")
+    assert small.stage("export").code == 0
+    assert {name: data for name, data in small.content("export").items() if "lineage" not in name} == {
+        name: data for name, data in content.items() if "lineage" not in name
+    }
 
 
 def test_bytes_need_no_rounding_and_the_file_says_what_they_stand_for(small: StageProject) -> None:
