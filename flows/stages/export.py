@@ -20,6 +20,7 @@ from torch import nn
 from export.bundle import manifest_of, write_bundle
 from export.check import Parity, check, require
 from export.to_onnx import to_onnx
+from export.web.runtime import runtime
 from flows import console, environment
 from flows.run_folder import publish
 from flows.settings import Settings
@@ -34,9 +35,10 @@ def run(root: Path, settings: Settings, record: dict[str, Any]) -> None:
     """Export, check and publish.
 
     Raises ParityError when ONNX Runtime and PyTorch disagree on the test data, ExportError when the network cannot be
-    exported; nothing is published then.
+    exported, RuntimeMissingError when a page is asked for and what runs the model there cannot be had; nothing is published then.
     """
     pin_threads()
+    browser = runtime() if settings.export.web else None
     dataset = Dataset.open(root / "results" / "prepare", ["test"])
     trained = root / "results" / "train"
     winner = json.loads((trained / "architecture.json").read_text())
@@ -54,9 +56,11 @@ def run(root: Path, settings: Settings, record: dict[str, Any]) -> None:
         details = json.loads((trained / "details.json").read_text())
         manifest = {**manifest_of(model), **_checked(parity, dataset), **_scores(scored, details["shipped"], dataset)}
         manifest |= {"data": _data(dataset), **_retrained(details)}
-        write_bundle(folder, model=model, manifest=manifest, examples=_examples(dataset), tolerance=settings.export.tolerance)
+        examples, tolerance = _examples(dataset), settings.export.tolerance
+        write_bundle(folder, model=model, manifest=manifest, examples=examples, tolerance=tolerance, runtime=browser)
         atomic.write_json(folder / "metrics.json", {"bytes": manifest["bytes"], "parity": manifest["parity"], "test": scored})
-        atomic.write_json(folder / "summary.json", console.summary("Exported model", _rows(manifest, scored)))
+        rows = [*_rows(manifest, scored), *([("in a browser", "results/export/web/index.html")] if browser else [])]
+        atomic.write_json(folder / "summary.json", console.summary("Exported model", rows))
 
 
 def module_of(winner: Mapping[str, Any], trained: Path, dataset: Dataset) -> tuple[Task, nn.Module]:
