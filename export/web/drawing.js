@@ -4,8 +4,11 @@
 const SHEET_PIXELS = 420;
 const KEY_STEP = 1 / 24;
 const LARGEST_ENLARGEMENT = 4;
+const USUAL_LENGTH = 2.2; // of all strokes of a letter or digit, in its heights
+const USUAL_PEN = 0.08;
 
-/* What the examples tell of the drawings that the model knows: is ink light, does it lie on empty paper, and where in the frame. */
+/* What the examples tell of the drawings that the model knows: is ink light, does it lie on empty paper, where in the frame, and how
+   wide is the pen. Lengths are shares of the frame. */
 function habits(examples, { height, width, channels }) {
   const at = (pixels, row, column) => pixels[(row * width + column) * channels];
   const corners = examples.flatMap((pixels) => [0, height - 1].flatMap((row) => [0, width - 1].map((column) => at(pixels, row, column))));
@@ -13,7 +16,11 @@ function habits(examples, { height, width, channels }) {
   const empty = corners.filter((value) => Math.abs(value - paper) <= 32).length;
   const boxes = examples.map((pixels) => boxOf((row, column) => Math.abs(at(pixels, row, column) - paper) > 64, height, width));
   const onPaper = corners.length > 0 && empty >= 0.8 * corners.length;
-  return { lightInk: paper < 128, onPaper, box: typicalBox(boxes.filter((box) => box.right > box.left), height, width) };
+  const box = typicalBox(boxes.filter(({ left, right }) => right > left), height, width);
+  const mass = (pixels) => pixels.reduce((sum, value) => sum + Math.abs(value - paper), 0) / 255 / channels;
+  const masses = examples.reduce((sum, pixels) => sum + mass(pixels), 0) / examples.length;
+  const pen = masses / (USUAL_LENGTH * box.height * height) / Math.min(height, width);
+  return { lightInk: paper < 128, onPaper, box, pen: onPaper ? Math.min(0.25, Math.max(0.02, pen)) : USUAL_PEN };
 }
 
 /* The smallest box around every place that is ink, in pixels; one without width where there is none. */
@@ -55,7 +62,7 @@ class Drawing {
   /* canvas: the sheet. frame: the model's input. box: where ink usually lies. changed: called after every change. */
   constructor(canvas, frame, box, changed) {
     canvas.style.maxWidth = `${(70 * frame.width) / frame.height}vh`;
-    Object.assign(this, { canvas, frame, box, changed, width: 0.1, ink: "#ffffff", paper: "#000000", fit: false });
+    Object.assign(this, { canvas, frame, box, changed, width: USUAL_PEN, ink: "#ffffff", paper: "#000000", fit: false });
     this.factor = Math.max(1, Math.ceil(SHEET_PIXELS / Math.max(frame.height, frame.width)));
     canvas.width = frame.width * this.factor;
     canvas.height = frame.height * this.factor;

@@ -79,6 +79,7 @@ class Page {
     const known = habits(examples, this.frame);
     this.drawing = new Drawing(element("sheet"), this.frame, known.box, () => this.#drawn());
     this.drawing.fit = known.onPaper;
+    this.drawing.width = known.pen;
     this.#describe();
     this.#offer(examples);
     this.#tools(known);
@@ -132,7 +133,7 @@ class Page {
     element("ink-label").hidden = this.frame.channels === 1;
     element("fit").checked = drawing.fit;
     element("invert").checked = !known.lightInk;
-    element("width").value = String(100 * drawing.width);
+    element("width").value = String(Math.round(100 * drawing.width));
     element("clear").addEventListener("click", () => drawing.clear());
     element("undo").addEventListener("click", () => drawing.undo());
     element("invert").addEventListener("change", colours);
