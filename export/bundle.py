@@ -48,8 +48,9 @@ def write_bundle(
     for a bundle without the page. Equal inputs give equal bytes.
 
     Written are model.onnx, predict.py, benchmark.py, README.md (a model card), labels.txt where the model names its classes,
-    triton/ (a model repository), web/ (the page, or a note that there is none), test_vectors.npz and verify.py where there are examples, all of these in bundle.zip too, and
-    manifest.json last: its presence says that the others are there. Other files of the folder stay.
+    triton/ (a model repository), web/ (the page, or a note that there is none), test_vectors.npz and verify.py where there are
+    examples, all of these in bundle.zip too, and manifest.json last: its presence says that the others are there. Other files of the
+    folder stay.
 
     Raises BundleError when the manifest belongs to another file or is not JSON, the folder is missing, the model does not run on
     the examples, a page cannot show it, or Triton has no word for its types; OSError when the disk refuses.

@@ -28,7 +28,9 @@ class PageError(RuntimeError):
     """A page cannot run this model; the message says why and what to do about it."""
 
 
-def page(content: bytes, manifest: Mapping[str, Any], classes: Sequence[str], vectors: Mapping[str, Array], runtime: Runtime) -> dict[str, bytes]:
+def page(
+    content: bytes, manifest: Mapping[str, Any], classes: Sequence[str], vectors: Mapping[str, Array], runtime: Runtime
+) -> dict[str, bytes]:
     """Every file of the page by its path; equal arguments give equal bytes.
 
     content: the ONNX file, which takes uint8 N x H x W x 1 or 3. manifest: `manifest_of` it. classes: names, or none. vectors: examples

@@ -25,8 +25,7 @@ from export import files
 VERSION = "1.30.0"
 ARCHIVE_BYTES = 33_106_585
 ARCHIVE_SHA512 = (
-    "ab4cbe26baedba45d2cec05610c71c55fa97db92d19a8b171c5f8269126683ca"
-    "590a5cdc57bb2f35ce2b298de32f4d956fb42644c0ecd528a0a91e025c07ca61"
+    "ab4cbe26baedba45d2cec05610c71c55fa97db92d19a8b171c5f8269126683ca590a5cdc57bb2f35ce2b298de32f4d956fb42644c0ecd528a0a91e025c07ca61"
 )
 """The registry's own figure for this version, "integrity", in hexadecimal digits."""
 SCRIPT, BINARY = "ort.wasm.bundle.min.mjs", "ort-wasm-simd-threaded.wasm"
