@@ -15,7 +15,7 @@ function habits(examples, { height, width, channels }) {
   const paper = corners.sort((a, b) => a - b)[corners.length >> 1] ?? 0;
   const empty = corners.filter((value) => Math.abs(value - paper) <= 32).length;
   const boxes = examples.map((pixels) => boxOf((row, column) => Math.abs(at(pixels, row, column) - paper) > 64, height, width));
-  const onPaper = corners.length > 0 && empty >= 0.8 * corners.length;
+  const onPaper = corners.length > 0 && empty >= 0.8 * corners.length && (paper <= 48 || paper >= 207);
   const box = typicalBox(boxes.filter(({ left, right }) => right > left), height, width);
   const mass = (pixels) => pixels.reduce((sum, value) => sum + Math.abs(value - paper), 0) / 255 / channels;
   const masses = examples.reduce((sum, pixels) => sum + mass(pixels), 0) / examples.length;
