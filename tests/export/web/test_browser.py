@@ -30,6 +30,13 @@ DROP = """
   }
 }
 """
+READ = """
+(seen) => {
+  const copy = document.createElement("canvas").getContext("2d", { willReadFrequently: true });
+  copy.drawImage(seen, 0, 0);
+  return [...copy.getImageData(0, 0, seen.width, seen.height).data];
+}
+"""
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +47,8 @@ def playwright() -> Iterator[Playwright]:
 
 
 @pytest.fixture(scope="module")
-def browser(playwright: Playwright, bundle: Path) -> Iterator[Browser]:
+def browser(playwright: Playwright) -> Iterator[Browser]:
+    """Chromium, which reaches nobody."""
     if CHROMIUM is None:
         pytest.skip("there is no Chromium here: install it, on Debian by `apt-get install chromium`, to test the page")
     try:
@@ -88,6 +96,11 @@ def expected(bundle: Path, images: NDArray[np.uint8]) -> NDArray[np.float32]:
     session = onnxruntime.InferenceSession(bundle / "model.onnx")
     answer: NDArray[np.float32] = session.run(["probabilities"], {"images": images})[0]
     return answer
+
+
+def seen(page: Page) -> NDArray[np.uint8]:
+    """The image that the page says the model gets, H x W."""
+    return np.array(page.locator("#seen").evaluate(READ), np.uint8).reshape(8, 8, 4)[..., 0]
 
 
 def draw(page: Page, points: list[tuple[float, float]]) -> None:
@@ -164,6 +177,9 @@ def test_dropped_and_chosen_files_are_answered_as_by_predict(page: Page, bundle:
         page.evaluate(DROP, [name, "image/png", base64.b64encode(path.read_bytes()).decode()])
         expect(page.locator("#answer")).to_have_text(f"{answer['class']}, {100 * answer['probability']:.1f} %")
         np.testing.assert_allclose(answers(page), [wanted[name] for name in CLASSES], atol=1e-4)
+        np.testing.assert_array_equal(
+            seen(page), np.asarray(Image.fromarray(pixels).convert("L").resize((8, 8), Image.Resampling.BILINEAR))
+        )
         page.locator("#clear").click()
         expect(page.locator("#answer")).to_have_text("Nothing drawn yet")
         page.locator("#file").set_input_files(path)
