@@ -16,7 +16,7 @@ def card(manifest: Mapping[str, Any]) -> str:
 
     manifest: `export.bundle.manifest_of(model)` and, where known, `classes` (names), `data` ({source, counts per split}), `test`
     (metrics of the file), `retrained` ({seeds, mean, std}: metrics over trainings), `test_difference`, `parity`, `latency`
-    (as a measurement of benchmark.py, with `processor`), `vectors` (how many examples test_vectors.npz holds).
+    (as a measurement of benchmark.py, with `processor`), `vectors` (how many examples test_vectors.npz holds), `page` (is there one).
     """
     sections = (_model(manifest), _data(manifest), _metrics(manifest), _latency(manifest), _limits(manifest), _use(manifest))
     return "\n".join(line for section in sections for line in section)
@@ -146,6 +146,8 @@ def _use(manifest: Mapping[str, Any]) -> Iterator[str]:
     yield 'tritonserver --model-repository="$PWD/triton"'
     yield "```"
     yield ""
+    if manifest.get("page"):
+        yield from ("Or open `web/index.html` in a browser: the model runs there, without a server and without a network.", "")
     if manifest.get("versions"):
         yield f"Made with {', '.join(f'{name} {number}' for name, number in sorted(manifest['versions'].items()))}."
         yield ""

@@ -23,11 +23,13 @@ def show(root: Path) -> None:
         raise ValueError(f"{error.filename} does not exist: run `nasflow run` first") from error
     rows = [("best architecture", words(best)), ("parameters", f"{best['metrics']['select']['parameters']:,.0f}")]
     rows += scores(trained)
+    page = results / "export" / "web" / "index.html"
     rows += [
         ("latency", latency(manifest)),
         ("model", f"{manifest['bytes'] / 1024:.0f} KiB, same predictions as PyTorch on {manifest['parity']['examples']} test images"),
         ("file", str(results / "export" / "model.onnx")),
         ("try it", f"python {results / 'export' / 'predict.py'} IMAGE"),
+        ("in a browser", str(page) if page.exists() else "nasflow run --set export.web=true adds a page that runs the model"),
         ("plots", "\n".join(str(results / name) for name in PLOTS if (results / name).exists())),
     ]
     console.table("nasflow", rows)

@@ -120,6 +120,8 @@ class Export(BaseModel):
     """How much of the metric that the winner was chosen by the int8 variant may lose on `confirm` and still ship."""
     tolerance: float = Field(1e-4, gt=0)
     """Largest difference of logits between PyTorch and ONNX Runtime, relative to the largest logit when that is above 1."""
+    web: bool = False
+    """Put a page into the bundle that runs the model in a browser; fetches onnxruntime-web from the npm registry once, 33 MB."""
 
 
 class Settings(BaseModel):

@@ -16,9 +16,10 @@ from numpy.typing import NDArray
 from safetensors.torch import load_file
 from torch import nn
 
-from export.bundle import manifest_of, write_bundle
+from export.bundle import Extras, manifest_of, write_bundle
 from export.check import Parity, ParityError, check, require
 from export.to_onnx import to_onnx
+from export.web.runtime import runtime
 from flows import console, environment, gate, results
 from flows.deployed import Files
 from flows.provenance import described
@@ -36,9 +37,11 @@ def run(root: Path, settings: Settings, record: dict[str, Any]) -> None:
     """Export, check, score and time the file and its int8 variant, and publish the one that ships.
 
     Raises ParityError when ONNX Runtime and PyTorch disagree on the test data, ExportError when the network cannot be exported,
-    GateError when the file misses what the search demanded; nothing is published then.
+    GateError when the file misses what the search demanded, RuntimeMissingError when a page is asked for and what runs the model there
+    cannot be had; nothing is published then.
     """
     pin_threads()
+    browser = runtime() if settings.export.web else None
     dataset = Dataset.open(root / "results" / "prepare", ["fit", "confirm", "test"])
     trained = root / "results" / "train"
     winner = json.loads((trained / "architecture.json").read_text())
@@ -63,11 +66,11 @@ def run(root: Path, settings: Settings, record: dict[str, Any]) -> None:
         report(3, f"{ships.name}, {ships.measurement.latency.middle:.3g} ms")
         manifest = {**manifest_of(ships.path), **_checked(parity, dataset), **_scores(ships.test, details["shipped"], dataset)}
         manifest |= {"data": _data(dataset), **_retrained(details), **files.record(ships, why, held)}
-        examples, others, tolerance = _examples(dataset), files.others(ships), settings.export.tolerance
-        write_bundle(folder, model=ships.path, manifest=manifest, examples=examples, tolerance=tolerance, others=others)
+        examples, tolerance, extras = _examples(dataset), settings.export.tolerance, Extras(browser, files.others(ships))
+        write_bundle(folder, model=ships.path, manifest=manifest, examples=examples, tolerance=tolerance, extras=extras)
         headline = {"bytes": manifest["bytes"], "latency_ms": ships.measurement.latency.middle, "parity": manifest["parity"]}
         atomic.write_json(folder / "metrics.json", headline | {"test": dict(ships.test)})
-        atomic.write_json(folder / "summary.json", console.summary("Exported model", _rows(manifest, ships.test)))
+        atomic.write_json(folder / "summary.json", console.summary("Exported model", _rows(manifest, ships.test, browser is not None)))
 
 
 def exported(settings: Settings, winner: Mapping[str, Any], trained: Path, dataset: Dataset, place: Path) -> tuple[Task, Path]:
@@ -153,7 +156,7 @@ def _examples(dataset: Dataset) -> NDArray[np.uint8]:
     return dataset.as_bytes("test")[np.sort(first)[:16]]
 
 
-def _rows(manifest: Mapping[str, Any], scored: Mapping[str, float]) -> list[tuple[str, str]]:
+def _rows(manifest: Mapping[str, Any], scored: Mapping[str, float], page: bool) -> list[tuple[str, str]]:
     parity, inputs = manifest["parity"], manifest["scored_on"]
     black, white = inputs["byte_range"]
     name = next(iter(scored))
@@ -163,6 +166,7 @@ def _rows(manifest: Mapping[str, Any], scored: Mapping[str, float]) -> list[tupl
         ("file", f"results/export/model.onnx, {manifest['bytes'] / 1024:.0f} KiB, sha256 {manifest['sha256'][:16]}"),
         ("scored as a file", ", ".join(f"{name} {value:.4f}" for name, value in scored.items())),
         *([] if inputs["stored"] == "uint8" else [("8-bit inputs", rounded)]),
+        *([("in a browser", "results/export/web/index.html")] if page else []),
         ("latency", results.latency(manifest)),
         ("ships", manifest["why"]),
         *[(f"constraint on {name}", words) for name, words in manifest["constraints"].items()],

@@ -10,7 +10,8 @@ import onnxruntime
 import pytest
 
 from export import benchmark, files, predict
-from export.bundle import BundleError, manifest_of, write_bundle
+from export.bundle import BundleError, Extras, manifest_of, write_bundle
+from export.web.runtime import Runtime
 
 Exported = Callable[..., Path]
 
@@ -31,7 +32,7 @@ def test_manifest_says_what_the_file_is(exported: Exported) -> None:
 
 WRITTEN = {
     *("README.md", "benchmark.py", "bundle.zip", "labels.txt", "manifest.json", "model.onnx", "predict.py"),
-    *("triton/model/1/model.onnx", "triton/model/config.pbtxt", "triton/model/labels.txt"),
+    *("triton/model/1/model.onnx", "triton/model/config.pbtxt", "triton/model/labels.txt", "web/README.md"),
 }
 IMAGES = np.random.default_rng(0).integers(0, 256, (3, 8, 8, 3), np.uint8)
 
@@ -61,10 +62,12 @@ def test_equal_inputs_give_equal_bytes_and_the_zip_holds_the_folder(exported: Ex
     made = []
     for name in ("one", "two"):
         (tmp_path / name).mkdir()
-        write_bundle(tmp_path / name, model=exported(), manifest=manifest_of(exported()), examples=IMAGES)
+        runtime = Runtime(b"export {};", b"\0asm" * 1000)
+        write_bundle(tmp_path / name, model=exported(), manifest=manifest_of(exported()), examples=IMAGES, extras=Extras(runtime))
         made.append(content(tmp_path / name))
     assert made[0] == made[1]
-    assert set(made[0]) == WRITTEN | {"test_vectors.npz", "verify.py"}
+    assert {name for name in made[0] if not name.startswith("web/")} == WRITTEN - {"web/README.md"} | {"test_vectors.npz", "verify.py"}
+    assert {"web/README.md", "web/index.html", "web/model.js", "web/runtime.js"} < set(made[0])
     with zipfile.ZipFile(tmp_path / "one" / "bundle.zip") as archive:
         held = {name.removeprefix("bundle/"): archive.read(name) for name in archive.namelist()}
     assert held == {name: data for name, data in made[0].items() if name != "bundle.zip"}

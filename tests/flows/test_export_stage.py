@@ -16,7 +16,9 @@ from small_images import CPU, one_thread
 from stage_project import SEARCH, StageProject, make_stage_project
 
 from export import predict, verify
+from export.web.runtime import Runtime
 from flows import gate, lineage
+from flows.stages import export as stage
 from nas.architecture import Architecture
 from nas.data.dataset import Dataset
 from nas.spaces.chain import Chain
@@ -140,6 +142,27 @@ def test_a_first_failure_makes_no_results(small: StageProject) -> None:
     assert small.left_behind() == []
 
 
+def test_a_page_that_cannot_be_made_is_told_before_any_work(small: StageProject, monkeypatch: pytest.MonkeyPatch) -> None:
+    trained(small, prepared(small, SCALED["bytes"]), 1)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(small.root / "cache"))
+    monkeypatch.setenv("NPM_CONFIG_REGISTRY", "http://127.0.0.1:9")
+    small.choose({"name": "npz", "path": "digits.npz"}, export={"exporter": "torchscript", "web": True})
+    answer = small.stage("export")
+    assert (answer.code, answer.output, len(answer.errors.splitlines())) == (1, "", 1)
+    assert "cannot be had from the npm registry 127.0.0.1:9 (" in answer.errors
+    assert not (small.root / "results" / "export").exists()
+
+
+def test_the_page_comes_with_the_bundle(small: StageProject, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stage, "runtime", lambda: Runtime(b"export {};", b"\0asm"))
+    trained(small, prepared(small, SCALED["0..1"]), 1)
+    small.choose({"name": "npz", "path": "digits.npz"}, export={"exporter": "torchscript", "web": True})
+    assert small.stage("export").code == 0
+    assert {"results/export/web/index.html", "results/export/web/model.js"} < set(small.content("export"))
+    assert verify.verify(small.root / "results/export")["problems"] == []
+    assert dict(small.read("export/summary.json")["lines"])["in a browser"] == "results/export/web/index.html"
+
+
 def test_the_bundle_is_what_dvc_keeps_and_checks_itself(small: StageProject) -> None:
     dataset = prepared(small, SCALED["0..1"])
     trained(small, dataset, 1)
@@ -148,8 +171,8 @@ def test_the_bundle_is_what_dvc_keeps_and_checks_itself(small: StageProject) -> 
     (small.root / "results/train/details.json").write_text(json.dumps(details))
     assert small.stage("export").code == 0
     made = small.content("export")
-    declared = lineage.declared(Path(__file__).parents[2])["export"].writes
-    assert {next(path for path in declared if Path(name).is_relative_to(path)) for name in made} == set(declared)
+    kept = lineage.declared(Path(__file__).parents[2])["export"].writes
+    assert {next((out for out in kept if Path(name).is_relative_to(out)), name) for name in made} == set(kept)
     assert verify.verify(small.root / "results/export")["problems"] == []
     with np.load(small.root / "results/export/test_vectors.npz", allow_pickle=False) as vectors:
         first = [int(np.flatnonzero(np.array(dataset.targets("test")) == digit)[0]) for digit in range(10)]
