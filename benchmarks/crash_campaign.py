@@ -27,7 +27,7 @@ sys.path.extend(str(Path(__file__).parents[1] / "tests" / room) for room in ("su
 import numpy as np
 from killed_pipelines import COMMANDS, STAGES, built_once, differing, fresh, kill_in
 from killed_searches import make_shared, search_jobs
-from killed_stages import StageJob, make_first_template
+from killed_stages import run_stages
 from killed_trainings import TrainingJob
 from killing import Job, Killer, Whole
 
@@ -87,23 +87,9 @@ def jobs(folder: Path, killer: Killer, kinds: Sequence[str], rng: np.random.Gene
     if "training" in kinds:
         sources["training"] = itertools.cycle([TrainingJob(shared, seed) for seed in range(3)])
     if "stage" in kinds:
-        sources["stage"] = itertools.cycle(stage_jobs(folder / "stages", killer))
+        sources["stage"] = itertools.cycle([job for job, _ in run_stages(folder / "stages", killer)])
     for kind in itertools.cycle(turn for turn in _TURNS if turn in kinds):
         yield next(sources[kind])
-
-
-def stage_jobs(folder: Path, killer: Killer) -> list[Job]:
-    """The four stages; each begins in the project where the one before has run."""
-    template = folder / "none"
-    template.mkdir(parents=True)
-    make_first_template(template)
-    made: list[Job] = []
-    for stage in STAGES:
-        made.append(StageJob(template, stage))
-        if stage != STAGES[-1]:
-            killer.whole(made[-1], folder / stage)
-            template = folder / stage / "project"
-    return made
 
 
 def kill_jobs(folder: Path, kinds: Sequence[str], killer: Killer, score: Score, rng: np.random.Generator) -> None:

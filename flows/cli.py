@@ -68,7 +68,7 @@ def stage(name: Stage, overrides: Overrides = None) -> None:
     from flows.processes import die_with_parent
 
     if "DVC_STAGE" in os.environ:
-        die_with_parent()
+        die_with_parent(gently=True)
     with stoppable(), errors():
         from flows import lineage, settings, tracking
 

@@ -26,15 +26,21 @@ class Stopped(BaseException):
 
 @contextmanager
 def errors() -> Iterator[None]:
-    """Turn an error that a person can mend into its sentence and exit code 1; others keep their traceback."""
+    """Turn an error that a person can mend into its sentence and exit code 1; others keep their traceback.
+
+    That nobody reads the output any more, as after `| head`, is left to the command line's library, which ends without a word.
+    """
     try:
         yield
+    except BrokenPipeError:
+        raise
     except (ValueError, RuntimeError, OSError) as error:
         from flows import console, launch, tracking
+        from nas import atomic
 
         if os.environ.get("NASFLOW_TRACEBACK"):
             raise
-        console.fail(f"nasflow: {error}")
+        console.fail(f"nasflow: {(atomic.disk_trouble(error) if isinstance(error, OSError) else None) or error}")
         sys.exit(launch.BUSY if isinstance(error, tracking.BusyError) else 1)
 
 

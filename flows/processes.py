@@ -13,6 +13,8 @@ from pathlib import Path
 PARENT = "NASFLOW_PARENT"
 _DEATH_SIGNAL = 1  # PR_SET_PDEATHSIG of <linux/prctl.h>; ctypes knows no headers
 _POLL_SECONDS = 0.5
+_GENTLE_SECONDS = 5.0
+"""To finish what was begun when the parent is gone; what stops by itself takes tenths of a second."""
 _SHELLS = frozenset({"sh", "dash", "bash", "zsh", "ksh", "fish", "ash", "busybox"})
 # -I and -S keep the start near 10 ms: no site-packages are needed to replace oneself.
 _SHIM = (
@@ -22,20 +24,21 @@ _SHIM = (
 )
 
 
-def die_with_parent() -> None:
+def die_with_parent(gently: bool = False) -> None:
     """End this process with SIGKILL as soon as its parent, or the process named in NASFLOW_PARENT, is gone.
 
     A killed process leaves its children running, and the next run would then write the same files beside them. The kernel's signal
-    covers the direct parent; a shell between DVC and the stage hides the real one, so that one is polled. Exits with code 1 when
-    the named process ended before this call.
+    covers the direct parent; a shell between DVC and the stage hides the real one, so that one is polled. `gently` sends SIGTERM
+    first, as DVC does not pass on the one that it got, and SIGKILL when that has not ended this process in 5 s. Exits with code 1
+    when the named process ended before this call.
     """
     parent = os.getppid()
     named = int(os.environ.get(PARENT, _beyond_shells(parent)))
-    signalled = _ask_for_death_signal()
+    signalled = _ask_for_death_signal(signal.SIGTERM if gently else signal.SIGKILL)
     if os.getppid() != parent or not is_alive(named):
         sys.exit(1)
-    if named != parent or not signalled:
-        threading.Thread(target=_watch, args=(parent, named), daemon=True, name="parent-watch").start()
+    if gently or named != parent or not signalled:
+        threading.Thread(target=_watch, args=(parent, named, gently, signalled), daemon=True, name="parent-watch").start()
 
 
 def with_parent(command: list[str]) -> list[str]:
@@ -84,10 +87,10 @@ def _name_and_parent(pid: int) -> tuple[str, int] | None:
         return None
 
 
-def _ask_for_death_signal() -> bool:
+def _ask_for_death_signal(number: int) -> bool:
     if sys.platform != "linux":
         return False
-    return bool(ctypes.CDLL(None).prctl(_DEATH_SIGNAL, signal.SIGKILL) == 0)
+    return bool(ctypes.CDLL(None).prctl(_DEATH_SIGNAL, number) == 0)
 
 
 def _has_members(group: int) -> bool:
@@ -100,7 +103,11 @@ def _has_members(group: int) -> bool:
     return True
 
 
-def _watch(parent: int, named: int) -> None:
+def _watch(parent: int, named: int, gently: bool, signalled: bool) -> None:
     while os.getppid() == parent and is_alive(named):
         time.sleep(_POLL_SECONDS)
+    if gently:
+        if os.getppid() == parent or not signalled:  # else the kernel has sent it
+            os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(_GENTLE_SECONDS)
     os.kill(os.getpid(), signal.SIGKILL)

@@ -33,7 +33,10 @@ def trial(root: Path, number: int, tolerance: float = verify.TOLERANCE) -> Verdi
     entry = verify.restored(Search, inputs["settings"][-1])
     known = {trial.number: trial for trial in journal.read(folder)}
     if number not in known:
-        raise ValueError(f"the search has no trial {number}: its trials are 0 to {max(known, default=0)}")
+        there = (
+            f"its trials are 0 to {max(known)}" if known else "none of its trials has ended yet, so continue it with `nasflow stage search`"
+        )
+        raise ValueError(f"the search has no trial {number}: {there}")
     if entry.evaluator.commit_every > 1:
         raise UnverifiableError(_together(folder.name, number))
     asked, twin = known[number], _owner(known, number)

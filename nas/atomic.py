@@ -35,6 +35,18 @@ class DiskError(OSError):
         return DiskError, (str(self), self.errno)
 
 
+_OF_THE_DISK = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO})
+
+
+def disk_trouble(error: OSError) -> str | None:
+    """Say in a sentence what a disk refuses that is full, read-only or broken; None for errors that have another cause."""
+    if isinstance(error, DiskError) or error.errno not in _OF_THE_DISK:
+        return None
+    why, cure = _CAUSES[error.errno]
+    place = f"{error.filename} cannot be used" if error.filename else "a file cannot be written"
+    return f"{place}, because {why}; results that were there are kept: {cure}, then run the same command again"
+
+
 @contextmanager
 def explained(path: Path, action: str, kept: str) -> Iterator[None]:
     """Turn any OSError into a DiskError whose sentence says what could not be done to `path` and what was `kept`."""

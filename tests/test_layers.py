@@ -198,7 +198,8 @@ def test_what_is_allowed_is_not_found(name: str, source: str) -> None:
     ("module", "unwanted"),
     [
         ("flows.cli", "prefect dvc torch"),
-        ("flows.settings", "torchmetrics sklearn scipy matplotlib pandas prefect dvc"),
+        ("flows.settings", "sklearn scipy matplotlib pandas prefect dvc"),
+        ("nas.tasks.image_classification", "torchmetrics sklearn scipy matplotlib pandas prefect dvc"),
         ("nas.load", "torch prefect dvc"),
         ("nas.strategies.evolution", "torch prefect dvc"),
         ("nas.strategies.predictor", "torch sklearn scipy prefect dvc"),

@@ -1,8 +1,7 @@
 """Image classification: one class per image; cross-entropy, with accuracy, precision, recall and F1 as metrics."""
 
 import math
-from collections.abc import Callable, Mapping
-from functools import cache
+from collections.abc import Mapping
 from typing import Any, ClassVar, Self, final
 
 import torch
@@ -11,17 +10,6 @@ from torch.nn import functional as F
 
 from nas.data.dataset import Description
 from nas.tasks.base import Task
-
-_PER_CLASS = ("precision", "recall", "f1")
-
-
-@cache
-def _library() -> Mapping[str, Callable[..., Tensor]]:
-    # Importing it takes as long as importing PyTorch, and checking settings needs no metric.
-    from torchmetrics.functional import classification
-
-    names = {name: f"multiclass_{name}" for name in ("accuracy", "precision", "recall")} | {"f1": "multiclass_f1_score"}
-    return {name: getattr(classification, function) for name, function in names.items()}
 
 
 @final
@@ -65,22 +53,21 @@ class ImageClassification(Task):
         """Cross-entropy when all classes are equally probable, log K, whatever the smoothing."""
         return math.log(len(self.classes))
 
-    def load(self) -> None:
-        """Import torchmetrics."""
-        _library()
-
     def metrics(self, outputs: Tensor, targets: Tensor) -> dict[str, float]:
-        """Accuracy over images, the mean over classes of precision, recall and F1, and cross-entropy."""
-        count = len(self.classes)
-        values = {"accuracy": float(_library()["accuracy"](outputs, targets, count, average="micro"))}
-        values |= {name: float(_library()[name](outputs, targets, count, average="macro")) for name in _PER_CLASS}
+        """Accuracy over images, the mean over classes of precision, recall and F1, and cross-entropy.
+
+        A class that neither occurs nor is predicted does not count in the means.
+        """
+        right = (outputs.argmax(dim=1) == targets).sum()
+        met, columns = _per_class(outputs, targets, len(self.classes))
+        values = {"accuracy": float(right / max(1, len(targets)))}
+        values |= {name: float((met * column / met.sum()).sum()) for name, column in columns.items()}
         return values | {"loss": float(F.cross_entropy(outputs, targets))}
 
     def details(self, outputs: Tensor, targets: Tensor) -> Mapping[str, Any]:
         """Precision, recall and F1 of every class."""
-        count = len(self.classes)
-        columns = {name: _library()[name](outputs, targets, count, average="none").tolist() for name in _PER_CLASS}
-        rows = [{name: values[index] for name, values in columns.items()} for index in range(count)]
+        columns = {name: column.tolist() for name, column in _per_class(outputs, targets, len(self.classes))[1].items()}
+        rows = [{name: values[index] for name, values in columns.items()} for index in range(len(self.classes))]
         return {"per_class": dict(zip(self.classes, rows, strict=True))}
 
     def predictions(self, outputs: Tensor, targets: Tensor) -> list[tuple[str, str]]:
@@ -97,6 +84,16 @@ class ImageClassification(Task):
     def example(self, batch: int) -> Tensor:
         """Black images as what ships takes them: bytes, (batch, height, width, channels)."""
         return torch.zeros(batch, *self.description.input_shape, dtype=torch.uint8)
+
+
+def _per_class(outputs: Tensor, targets: Tensor, count: int) -> tuple[Tensor, dict[str, Tensor]]:
+    """Which classes occur or are predicted, as 1 and 0, and precision, recall and F1 of each; what would divide by 0 is 0."""
+    predicted = outputs.argmax(dim=1)
+    right = torch.bincount(targets[predicted == targets], minlength=count)
+    named, meant = torch.bincount(predicted, minlength=count), torch.bincount(targets, minlength=count)
+    shares = {"precision": (right, named), "recall": (right, meant), "f1": (2 * right, named + meant)}
+    columns = {name: hits.float() / cases.clamp(min=1).float() for name, (hits, cases) in shares.items()}
+    return (named + meant > 0).float(), columns
 
 
 @final

@@ -21,7 +21,7 @@ SEARCH: dict[str, Any] = {
     "strategy": {"name": "halving", "strategy": "random", "eta": 2, "rungs": [3]},
     "evaluator": {"name": "scratch", "steps": 6, "recipe": RECIPE, "device": "cpu", "limits": {"seconds": None, "memory": None}},
 }
-TRAIN = {"seeds": [0, 1], "epochs": 1, "recipe": RECIPE, "device": "cpu"}
+TRAIN = {"seeds": [0, 1], "workers": 1, "epochs": 1, "recipe": RECIPE, "device": "cpu"}
 _PARTS = ("inputs", "targets")
 _READS = {
     "prepare": (),

@@ -1,7 +1,9 @@
 """How commands end: sentences, exit codes, and no write that was begun is cut short."""
 
+import errno
 import os
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -121,3 +123,34 @@ def test_an_error_becomes_a_sentence(capsys: pytest.CaptureFixture[str], monkeyp
     assert capsys.readouterr().err == "nasflow: seed is -1: use 0 or more\n"
     with pytest.raises(Stopped), ending.errors():
         raise Stopped(signal.SIGTERM)
+
+
+@pytest.mark.parametrize(
+    ("error", "sentence"),
+    [
+        (
+            OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)),
+            "a file cannot be written, because no space is left on the disk; results that were there are kept: make room, ",
+        ),
+        (
+            OSError(errno.EROFS, os.strerror(errno.EROFS), "/there/lock"),
+            "/there/lock cannot be used, because the disk is read-only; results that were there are kept: make it writable or work in "
+            "another folder, ",
+        ),
+    ],
+)
+def test_a_disk_that_refuses_is_told_in_a_sentence(error: OSError, sentence: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended, ending.errors():
+        raise error
+    assert (ended.value.code, capsys.readouterr().err) == (1, f"nasflow: {sentence}then run the same command again\n")
+
+
+def test_output_that_nobody_reads_any_more_ends_a_command_without_a_word(tmp_path: Path) -> None:
+    """As in `nasflow runs | head -1`, here with a reader that is gone from the start."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    with os.fdopen(writing) as output:
+        done = subprocess.run(
+            [sys.executable, "-m", "flows.cli", "runs"], cwd=tmp_path, stdout=output, stderr=subprocess.PIPE, text=True, check=False
+        )
+    assert (done.returncode, done.stderr) == (1, "")

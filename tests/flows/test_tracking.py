@@ -195,6 +195,34 @@ def test_a_process_dies_with_its_parent_even_behind_a_shell(tmp_path: Path, shel
     until(lambda: not Project(tmp_path, {}).processes(), 5)
 
 
+@pytest.mark.parametrize("shell", ["{0}", "{0}; true"])
+@pytest.mark.parametrize("deaf", [False, True])
+def test_a_stage_whose_parent_was_ended_stops_as_if_it_was_meant_and_is_killed_when_it_does_not(
+    tmp_path: Path, shell: str, deaf: bool
+) -> None:
+    """DVC ends at SIGTERM and does not pass it on."""
+    (tmp_path / "child.py").write_text(
+        "import pathlib, signal, time\nfrom flows import ending, processes\nprocesses._GENTLE_SECONDS = 3.0\n"
+        "processes.die_with_parent(gently=True)\nwith ending.stoppable():\n"
+        f"    {'signal.signal(signal.SIGTERM, signal.SIG_IGN)' if deaf else 'pass'}\n"
+        "    print('up', flush=True)\n    try:\n        time.sleep(60)\n    finally:\n        pathlib.Path('ended').touch()\n"
+    )
+    parent = (
+        "import os, subprocess, sys\nos.environ['NASFLOW_PARENT'] = str(os.getpid())\n"
+        f"subprocess.run({shell.format(sys.executable + ' child.py')!r}, shell=True)\n"
+    )
+    command, pipes = [sys.executable, "-c", parent], {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    process: subprocess.Popen[str] = subprocess.Popen(command, cwd=tmp_path, **pipes)  # type: ignore[call-overload]
+    assert process.stdout is not None
+    assert process.stdout.readline() == "up\n"
+    process.terminate()
+    process.wait()
+    until(lambda: not Project(tmp_path, {}).processes(), 15)
+    assert (tmp_path / "ended").exists() != deaf
+    said = process.communicate(timeout=10)[1]
+    assert deaf or said == "nasflow: stopped: run the same command again to continue\n"
+
+
 def test_with_parent_runs_the_command(tmp_path: Path) -> None:
     done = subprocess.run(processes.with_parent([sys.executable, "-c", "print(1)"]), capture_output=True, text=True, check=True)
     assert done.stdout == "1\n"

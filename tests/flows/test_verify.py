@@ -175,6 +175,11 @@ def test_trials_that_share_weights_are_refused_with_the_way_to_verify_the_whole(
     )
 
 
+def test_a_search_without_a_trial_says_how_to_go_on(copied: StageProject) -> None:
+    record(copied, {"name": "scratch"}, [])
+    assert "the search has no trial 0: none of its trials has ended yet, so continue it with" in nasflow("verify", "0").errors
+
+
 def test_a_trial_of_a_table_is_looked_up_again(copied: StageProject) -> None:
     architecture = Architecture(copied.read("search/best.json")["architecture"])
     text = json.dumps(dict(architecture)).replace('"', '""')

@@ -1,4 +1,4 @@
-"""A search that is killed with SIGKILL, five times, gives what it gives when nobody kills it, whatever the strategy and the evaluator."""
+"""A search, a training or a stage that is killed with SIGKILL, five times, gives what it gives when nobody kills it."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 from killed_samples import Forgetful, Raising
 from killed_searches import SearchJob, search_jobs
+from killed_stages import STAGES, StageJob, run_stages
 from killed_trainings import TrainingJob
-from killing import Job, Killer
+from killing import Job, Killer, Whole
 
 from nas.load import load, names
 
@@ -18,8 +19,8 @@ _MEASURED = {"local x proxy x 2", "random x proxy x 1"}
 JOBS = [job for job in search_jobs(Path()) if job.evaluator in ("table", "shared") or str(job) in _TRAINED | _MEASURED]
 
 
-def assert_kills_change_nothing(killer: Killer, job: Job, folder: Path, seed: int) -> None:
-    whole = killer.whole(job, folder / "whole")
+def assert_kills_change_nothing(killer: Killer, job: Job, folder: Path, seed: int, whole: Whole | None = None) -> None:
+    whole = whole or killer.whole(job, folder / "whole")
     broken = killer.broken(job, folder / "broken", whole, KILLS, np.random.default_rng(seed))
     assert broken.kills == KILLS, "too short a run to be hit so often: give it more to do"
     assert broken.differing == []
@@ -40,6 +41,20 @@ def test_every_strategy_is_killed_by_one_worker_and_by_two() -> None:
 @pytest.mark.parametrize("seed", [0, 1])
 def test_a_killed_training_is_the_training_itself(killer: Killer, shared: Path, tmp_path: Path, seed: int) -> None:
     assert_kills_change_nothing(killer, TrainingJob(shared, seed), tmp_path, seed)
+
+
+@pytest.fixture(scope="module")
+def stages(killer: Killer, tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[StageJob, Whole]]:
+    """The four stages and what they give when nobody kills them."""
+    return {job.stage: (job, whole) for job, whole in run_stages(tmp_path_factory.mktemp("stages"), killer)}
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_killed_stage_publishes_the_same_bytes_and_never_a_part(
+    killer: Killer, stages: dict[str, tuple[StageJob, Whole]], tmp_path: Path, stage: str
+) -> None:
+    job, whole = stages[stage]
+    assert_kills_change_nothing(killer, job, tmp_path, STAGES.index(stage), whole)
 
 
 def test_what_differs_is_named(killer: Killer, tmp_path: Path) -> None:

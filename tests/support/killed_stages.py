@@ -8,6 +8,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, final
 
+from killing import Killer, Whole
 from ruamel.yaml import YAML
 
 from flows import lineage, settings
@@ -46,8 +47,9 @@ class StageJob:
         return f"stage {self.stage}"
 
     def run(self, folder: Path, ready: Callable[[], None]) -> None:
-        """Begin or continue, as `nasflow stage` does."""
-        root = folder / "project"
+        """Begin or continue, as `nasflow stage` does. Raises AssertionError when a kill has left half of the results."""
+        root, results = folder / "project", folder / "project" / "results" / self.stage
+        assert not results.exists() or (results / "lineage.json").exists(), f"{results} was published in part"
         if not root.exists():
             shutil.copytree(self.template, folder / "copy", symlinks=True)
             (folder / "copy").rename(root)
@@ -75,3 +77,16 @@ def make_first_template(root: Path) -> None:
     }
     yaml.dump(_PARAMS, root / "params.yaml")
     yaml.dump({"stages": stages}, root / "dvc.yaml")
+
+
+def run_stages(folder: Path, killer: Killer) -> list[tuple[StageJob, Whole]]:
+    """Run the four stages, each in the project that the one before has left; every job comes with what came of it."""
+    template = folder / "none"
+    template.mkdir(parents=True)
+    make_first_template(template)
+    made: list[tuple[StageJob, Whole]] = []
+    for stage in STAGES:
+        job = StageJob(template, stage)
+        made.append((job, killer.whole(job, folder / stage)))
+        template = folder / stage / "project"
+    return made

@@ -9,9 +9,9 @@ from nas.trial import Proposal, Report, Score, Trial
 WIDE = Choices([Choice(name, tuple("012")) for name in "abcd"])
 
 
-def searched(count: int, seed: int, *, objectives: int = 1, bound: bool = False) -> list[Trial]:
+def searched(count: int, seed: int, *, objectives: int = 1, bound: bool = False, startup: int = 6) -> list[Trial]:
     """A search for the option 2, which a constraint may forbid for the choice a; a second objective says the opposite."""
-    strategy, history = Gp(startup=6).bind(WIDE), list[Trial]()
+    strategy, history = Gp(startup=startup).bind(WIDE), list[Trial]()
     for number in range(count):
         made = strategy.ask(history, np.random.default_rng([seed, number])).architecture
         matches = sum(option == "2" for option in made.values())
@@ -50,7 +50,7 @@ def test_what_breaks_a_constraint_is_avoided() -> None:
 
 
 def test_what_followed_the_history_asks_like_what_is_new() -> None:
-    history, followed = searched(10, 2), Gp(startup=6).bind(WIDE)
+    history, followed = searched(10, 2, startup=10), Gp(startup=6).bind(WIDE)
     for count in (7, 8, 10, 7):
         seen = [*history[:count], Trial(count, Proposal(WIDE.sample(np.random.default_rng(0))))]
         assert followed.ask(seen, np.random.default_rng(count)) == Gp(startup=6).bind(WIDE).ask(seen, np.random.default_rng(count))

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from sklearn.metrics import accuracy_score, log_loss, precision_recall_fscore_support
 from small_images import describe, random_images, task_of
 from torch import nn
+from torch.nn import functional as F
 
 from nas.data.dataset import Description
 from nas.tasks.image_classification import ImageClassification
@@ -31,6 +32,15 @@ def test_metrics_are_those_of_scikit_learn(classes: int, more: int, seed: int) -
         assert list(row) == ["precision", "recall", "f1"]
         assert list(row.values()) == pytest.approx([column[index] for column in columns], abs=1e-6)
     assert task.predictions(outputs, targets) == [(f"class {a}", f"class {b}") for a, b in zip(truth, predicted, strict=True)]
+
+
+def test_a_class_that_is_neither_there_nor_predicted_does_not_count_in_means() -> None:
+    task, targets = task_of(classes=5), torch.tensor([0, 1, 1, 2])  # 3 is predicted once, 4 never
+    outputs = F.one_hot(torch.tensor([0, 1, 3, 2]), 5).float()
+    macro = precision_recall_fscore_support(targets, outputs.argmax(1), labels=[0, 1, 2, 3], average="macro", zero_division=0)
+    metrics = task.metrics(outputs, targets)
+    assert [metrics[name] for name in ("precision", "recall", "f1")] == pytest.approx(macro[:3])
+    assert list(task.details(outputs, targets)["per_class"]["class 4"].values()) == [0.0, 0.0, 0.0]
 
 
 @pytest.mark.parametrize(("dtype", "shape"), [("uint8", (4, 5, 3)), ("float32", (3, 3, 1))])
