@@ -12,7 +12,7 @@ from flows import settings
 ROOT = Path(__file__).resolve().parents[2]
 BIN = Path(sys.executable).parent
 SMALL = ["search.trials=4", "search.strategy={name: evolution, population: 2, tournament: 1}", "search.evaluator.steps=30"]
-SMALL += ["train.epochs=3", "train.seeds=[0, 1]", "train.workers=1", "export.exporter=torchscript"]
+SMALL += ["train.epochs=3", "train.seeds=[0, 1]", "train.workers=1", "export.int8=never"]
 
 
 @dataclass(frozen=True)

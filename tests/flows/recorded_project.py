@@ -17,6 +17,7 @@ RECIPE = {"batch_size": 16, "learning_rate": 0.05, "augmentation": {"shift": 1}}
 SEARCH: dict[str, Any] = {
     "trials": 4,
     "finalists": 1,
+    "preflight": False,
     "space": {"name": "chain", "widths": [[4, 8]], "blocks": 1, "kernels": [3], "expansions": [1]},
     "strategy": {"name": "halving", "strategy": "random", "eta": 2, "rungs": [3]},
     "evaluator": {"name": "scratch", "steps": 6, "recipe": RECIPE, "device": "cpu", "limits": {"seconds": None, "memory": None}},
@@ -33,7 +34,7 @@ _READS = {
 
 def write_settings(root: Path, **sections: Any) -> None:
     """Write params.yaml, with other sections where they are given."""
-    usual = {"search": SEARCH, "train": TRAIN, "export": {"exporter": "torchscript"}}
+    usual = {"search": SEARCH, "train": TRAIN, "export": {"int8": "never"}}
     prepare = {"task": "image_classification", "source": {"name": "digits"}, "splits": {"limit": 80}}
     YAML(typ="safe").dump({"prepare": prepare, **usual, **sections}, root / "params.yaml")
 

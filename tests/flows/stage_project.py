@@ -14,6 +14,7 @@ SEARCH = {
     "space": {"name": "chain", "widths": [[8], [16]], "blocks": 1, "kernels": [3], "expansions": [1]},
     "strategy": "random",
     "evaluator": "scratch",
+    "preflight": False,
 }
 
 

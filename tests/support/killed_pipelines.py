@@ -74,6 +74,8 @@ def built_once(shared: Path) -> RealProject:
 def fresh(built: RealProject, root: Path) -> RealProject:
     """A project like `built` in which nothing was run yet: what was committed before it ran."""
     built.run("git", "clone", "-q", str(built.root), str(root))
+    # What was measured belongs to the machine: without it the same file would have other latencies.
+    shutil.copytree(built.root / ".nasflow" / "measurements", root / ".nasflow" / "measurements")
     return RealProject(root, {**built.environment, "PYTHONPATH": str(root)})
 
 

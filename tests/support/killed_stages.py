@@ -20,6 +20,7 @@ _PARAMS = {
     "search": {
         "trials": 6,
         "workers": 2,
+        "measure": ["latency_ms"],
         "space": {"name": "chain", "widths": [[4, 6, 8]], "blocks": 2, "kernels": [1, 3], "expansions": [1, 2]},
         "strategy": {"name": "evolution", "population": 3, "tournament": 2},
         "evaluator": {"name": "scratch", "steps": 12, "device": "cpu", "recipe": _RECIPE},
@@ -71,6 +72,11 @@ def make_first_template(root: Path) -> None:
     from dvc.repo import Repo
 
     Repo.init(str(root), no_scm=True).close()
+    # Copies of the project share what was measured, which belongs to the machine: else one file would have several latencies.
+    measured = root.with_name(f"{root.name}-measurements")
+    measured.mkdir()
+    (root / ".nasflow").mkdir()
+    (root / ".nasflow" / "measurements").symlink_to(measured, target_is_directory=True)
     yaml = YAML(typ="safe")
     stages = {
         name: {"cmd": f"nasflow stage {name}", "deps": _READS[name], "params": [name], "outs": [f"results/{name}"]} for name in STAGES
