@@ -1,0 +1,71 @@
+"""A bundle becomes a server: a socket, uvicorn, and an end that leaves no request unanswered."""
+
+import re
+import socket
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import final
+
+import uvicorn
+
+from export.serving.application import Application
+from export.serving.errors import ServingError
+from export.serving.limits import Limits
+from export.serving.model import load
+
+BACKLOG = 2048
+
+
+@final
+@dataclass(frozen=True)
+class Place:
+    """Where to listen. port: 0 takes a free one. name: what requests call the model."""
+
+    host: str = "127.0.0.1"
+    port: int = 8000
+    name: str = "model"
+
+
+def serve(folder: Path, place: Place, *, threads: int = 1, limits: Limits, announce: Callable[[str], None] = print) -> None:
+    """Serve the bundle in `folder` until SIGTERM or SIGINT, which is raised again when all requests under way are answered.
+
+    threads: of one run of the model. announce: is told the address, once it takes connections. Raises ServingError when the
+    bundle is not whole, cannot run here, the name is no name, or nobody can listen there.
+    """
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", place.name):
+        raise ServingError(f"the model's name is {place.name!r}, but must be letters, digits, dots, dashes and underscores: choose another")
+    model = load(folder, name=place.name, threads=threads, largest_batch=limits.batch)
+    listening = _listening(place)
+    try:
+        host, port = listening.getsockname()[:2]
+        announce(
+            f"serving {model.name} (sha256 {model.sha256[:12]}) at http://{f'[{host}]' if ':' in host else host}:{port}/v2/models/{model.name}"
+        )
+        uvicorn.Server(_configuration(Application(model, limits), limits)).run(sockets=[listening])
+    finally:
+        listening.close()
+
+
+def _listening(place: Place) -> socket.socket:
+    """A socket that takes connections from now on; they wait until the server runs."""
+    try:
+        family, _, _, _, address = socket.getaddrinfo(place.host, place.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
+        return socket.create_server(address[:2], family=family, backlog=BACKLOG)
+    except OSError as error:
+        raise ServingError(f"nobody can listen at {place.host}:{place.port} ({error.strerror}): choose another --host or --port") from error
+
+
+def _configuration(application: Application, limits: Limits) -> uvicorn.Config:
+    return uvicorn.Config(
+        application,
+        loop="uvloop",
+        http="httptools",
+        ws="none",
+        lifespan="on",
+        log_level="warning",
+        access_log=False,
+        server_header=False,
+        backlog=BACKLOG,
+        timeout_graceful_shutdown=round(limits.grace_seconds),
+    )
