@@ -111,9 +111,7 @@ def _fixed_rows(inputs: Sequence[Port]) -> int:
 def _manifest(folder: Path) -> dict[str, Any]:
     path = folder / "manifest.json"
     if not path.is_file():
-        raise ServingError(
-            f"there is no bundle in {folder}, because manifest.json is missing: run `nasflow stage export`, or name its folder"
-        )
+        raise ServingError(f"there is no bundle in {folder}: manifest.json is missing; run `nasflow stage export`, or name its folder")
     try:
         manifest = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:

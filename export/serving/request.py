@@ -77,9 +77,7 @@ class Reader:
                 part, raw = _cut(raw, parameters["binary_data_size"], entry)
                 feed[port.name] = from_bytes(port, shape, part)
         if len(raw):
-            raise RequestError(
-                400, f"{len(raw)} bytes follow the last input: give their number as its binary_data_size"
-            )
+            raise RequestError(400, f"{len(raw)} bytes follow the last input: give their number as its binary_data_size")
         return feed
 
     def _rows(self, feed: Mapping[str, Array]) -> int:

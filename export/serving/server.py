@@ -39,9 +39,8 @@ def serve(folder: Path, place: Place, *, threads: int = 1, limits: Limits, annou
     listening = _listening(place)
     try:
         host, port = listening.getsockname()[:2]
-        announce(
-            f"serving {model.name} (sha256 {model.sha256[:12]}) at http://{f'[{host}]' if ':' in host else host}:{port}/v2/models/{model.name}"
-        )
+        address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        announce(f"serving {folder / 'model.onnx'} (sha256 {model.sha256[:12]}) at http://{address}/v2/models/{model.name}")
         uvicorn.Server(_configuration(Application(model, limits), limits)).run(sockets=[listening])
     finally:
         listening.close()
