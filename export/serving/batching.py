@@ -83,6 +83,8 @@ class Batcher:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+        while self._waiting and self._waiting[0].future.done():
+            self._waiting.popleft()  # whoever asked is gone
         if self._waiting:
             self._busy = True
             self._work.put(self._next_batch())

@@ -73,14 +73,15 @@ class Inference:
         try:
             async with asyncio.timeout(self._limits.body_seconds):
                 message = await receive()
-                body: bytes = message.get("body", b"")
-                while message.get("more_body") and len(body) <= self._limits.body:
+                parts: list[bytes] = [message.get("body", b"")]
+                while message.get("more_body") and sum(map(len, parts)) <= self._limits.body:
                     message = await receive()
-                    body += message.get("body", b"")
+                    parts.append(message.get("body", b""))
         except TimeoutError as error:
             raise RequestError(408, f"the body did not come within {self._limits.body_seconds:g} s: send it at once") from error
         if message["type"] == "http.disconnect":
             raise _GoneError
+        body = b"".join(parts)
         if len(body) > self._limits.body:
             raise _too_large(self._limits.body)
         return body

@@ -15,6 +15,8 @@ from export.serving.limits import Limits
 from export.serving.model import load
 
 BACKLOG = 2048
+KEEP_ALIVE_SECONDS = 75
+"""Longer than the proxies in front keep theirs, so that no request meets a connection that is just being closed."""
 
 
 @final
@@ -71,5 +73,6 @@ def _configuration(application: Application, limits: Limits) -> uvicorn.Config:
         access_log=False,
         server_header=False,
         backlog=BACKLOG,
+        timeout_keep_alive=KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=round(limits.grace_seconds),
     )
