@@ -2,6 +2,7 @@
 
 import re
 import socket
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,9 @@ from export.serving.model import load
 BACKLOG = 2048
 KEEP_ALIVE_SECONDS = 75
 """Longer than the proxies in front keep theirs, so that no request meets a connection that is just being closed."""
+SWITCH_SECONDS = 0.0005
+"""How long the thread that reads requests may keep Python's lock from the thread that has just run the model; Python's own 5 ms is
+many runs of a small model."""
 
 
 @final
@@ -39,12 +43,15 @@ def serve(folder: Path, place: Place, *, threads: int = 1, limits: Limits, annou
         raise ServingError(f"the model's name is {place.name!r}, but must be letters, digits, dots, dashes and underscores: choose another")
     model = load(folder, name=place.name, threads=threads, largest_batch=limits.batch)
     listening = _listening(place)
+    interval = sys.getswitchinterval()
     try:
+        sys.setswitchinterval(SWITCH_SECONDS)
         host, port = listening.getsockname()[:2]
         address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         announce(f"serving {folder / 'model.onnx'} (sha256 {model.sha256[:12]}) at http://{address}/v2/models/{model.name}")
         uvicorn.Server(_configuration(Application(model, limits), limits)).run(sockets=[listening])
     finally:
+        sys.setswitchinterval(interval)
         listening.close()
 
 
@@ -53,10 +60,14 @@ def _listening(place: Place) -> socket.socket:
     try:
         found = socket.getaddrinfo(place.host, place.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
         listening = socket.socket(found[0][0], socket.SOCK_STREAM)
-        # A server that has just ended leaves its port in a state that would keep the next one waiting for a minute.
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listening.bind(found[0][4])
-        listening.listen(BACKLOG)
+        try:
+            # A server that has just ended leaves its port in a state that would keep the next one waiting for a minute.
+            listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listening.bind(found[0][4])
+            listening.listen(BACKLOG)
+        except OSError:
+            listening.close()
+            raise
     except OSError as error:
         raise ServingError(f"nobody can listen at {place.host}:{place.port} ({error.strerror}): choose another --host or --port") from error
     return listening
