@@ -27,9 +27,11 @@ class Gate:
 
     session: Any
     opened: threading.Event = field(default_factory=threading.Event)
+    reached: threading.Event = field(default_factory=threading.Event)
     ran: list[int] = field(default_factory=list)
 
     def run(self, names: None, batch: Mapping[str, Array]) -> Any:
+        self.reached.set()
         assert self.opened.wait(60)
         self.ran.append(max(len(array) for array in batch.values()))
         return self.session.run(names, batch)
@@ -76,8 +78,7 @@ def test_what_waits_while_a_run_goes_on_is_the_next_run(classifier: Model) -> No
 
     async def scenario(batcher: Batcher) -> None:
         first = batcher.ask({"images": IMAGES[:1]}, 1)
-        await asyncio.sleep(0)
-        await asyncio.sleep(0)
+        assert await asyncio.to_thread(gate.reached.wait, 60)
         others = [batcher.ask({"images": IMAGES[:1]}, 1) for _ in range(5)]
         gate.opened.set()
         await asyncio.gather(first, *others)
