@@ -1,6 +1,6 @@
 """What serving costs: requests per second of `nasflow serve-model`, against a bare loop over onnxruntime in one process.
 
-    python benchmarks/serving.py --repeats 10 --clients 16
+    python benchmarks/serving.py --repeats 30 --clients 16
 
 The model is a network of the space of params.yaml for the digits with fresh weights, exported and bundled as the pipeline does;
 --draw picks another one. Both run it with --threads threads. The bare loop runs one image after the other. The clients are
@@ -180,11 +180,11 @@ def summary(turns: list[Turn], options: argparse.Namespace) -> dict[str, Any]:
 def main() -> None:
     """Read the options, measure, print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--repeats", type=int, default=10)
+    parser.add_argument("--repeats", type=int, default=30)
     parser.add_argument("--clients", type=int, default=16)
     parser.add_argument("--rows", type=int, default=1, help="images per request")
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--seconds", type=float, default=1.0, help="of each turn")
+    parser.add_argument("--seconds", type=float, default=0.3, help="of each turn")
     parser.add_argument("--draw", type=int, default=0, help="which network")
     parser.add_argument("--exporter", default="dynamo", help="the one of params.yaml; torchscript is faster")
     parser.add_argument("--serve", nargs="*", default=[], help="further options of serve-model, without their dashes: max-delay-ms=1")

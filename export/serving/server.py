@@ -2,7 +2,6 @@
 
 import re
 import socket
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,9 +17,6 @@ from export.serving.model import load
 BACKLOG = 2048
 KEEP_ALIVE_SECONDS = 75
 """Longer than the proxies in front keep theirs, so that no request meets a connection that is just being closed."""
-SWITCH_SECONDS = 0.0005
-"""How long the thread that reads requests may keep Python's lock from the thread that has just run the model; Python's own 5 ms is
-many runs of a small model."""
 
 
 @final
@@ -43,15 +39,12 @@ def serve(folder: Path, place: Place, *, threads: int = 1, limits: Limits, annou
         raise ServingError(f"the model's name is {place.name!r}, but must be letters, digits, dots, dashes and underscores: choose another")
     model = load(folder, name=place.name, threads=threads, largest_batch=limits.batch)
     listening = _listening(place)
-    interval = sys.getswitchinterval()
     try:
-        sys.setswitchinterval(SWITCH_SECONDS)
         host, port = listening.getsockname()[:2]
         address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         announce(f"serving {folder / 'model.onnx'} (sha256 {model.sha256[:12]}) at http://{address}/v2/models/{model.name}")
         uvicorn.Server(_configuration(Application(model, limits), limits)).run(sockets=[listening])
     finally:
-        sys.setswitchinterval(interval)
         listening.close()
 
 
