@@ -76,6 +76,11 @@ OWNED = {
     "typer": ["flows"],
     "rich": ["flows"],
     "pytest": ["nas.testing"],
+    "fastapi": ["export.serving"],
+    "starlette": ["export.serving"],
+    "uvicorn": ["export.serving"],
+    "orjson": ["export.serving"],
+    "prometheus_client": ["export.serving"],
 }
 """Libraries that only these rooms or files may import."""
 
@@ -197,7 +202,7 @@ def test_what_is_allowed_is_not_found(name: str, source: str) -> None:
 @pytest.mark.parametrize(
     ("module", "unwanted"),
     [
-        ("flows.cli", "prefect dvc torch"),
+        ("flows.cli", "prefect dvc torch fastapi uvicorn onnxruntime numpy"),
         ("flows.settings", "sklearn scipy matplotlib pandas prefect dvc"),
         ("nas.tasks.image_classification", "torchmetrics sklearn scipy matplotlib pandas prefect dvc"),
         ("nas.load", "torch prefect dvc"),
@@ -207,6 +212,7 @@ def test_what_is_allowed_is_not_found(name: str, source: str) -> None:
         ("nas.journal", "torch prefect dvc ruamel"),
         ("nas.search", "torch prefect dvc ruamel"),
         ("export.predict", "torch nas flows onnx"),
+        ("export.serving.server", "torch nas flows onnx prefect"),
     ],
 )
 def test_what_is_slow_to_import_is_imported_when_needed(module: str, unwanted: str) -> None:

@@ -11,7 +11,7 @@ ROOT = Path(__file__).parents[2]
 OURS = {"flows", "nas", "export"}
 PUBLISHED_AS = {"PIL": "pillow", "sklearn": "scikit-learn", "ruamel": "ruamel.yaml", "pydantic_core": "pydantic"}
 # Started as programs or loaded by others, and so imported nowhere.
-STARTED = {"uvicorn", "fastapi", "onnxscript"}
+STARTED = {"onnxscript", "uvloop", "httptools"}
 
 
 # What is for tests of others' components needs what tests need.

@@ -1,0 +1,71 @@
+"""The command as a process: it listens, answers many connections, and ends in good order."""
+
+import json
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+import numpy as np
+import pytest
+from served import IMAGES, images
+
+from export.serving.model import Model
+
+ROOT = Path(__file__).parents[3]
+
+
+@contextmanager
+def serving(bundle: Path, *options: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """The process, and the address of the model that it says."""
+    command = [sys.executable, "-m", "flows.cli", "serve-model", str(bundle), "--port", "0", *options]
+    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    try:
+        assert process.stdout is not None
+        line = process.stdout.readline()
+        assert line.startswith(f"serving {bundle / 'model.onnx'} (sha256 "), line
+        yield process, line.split()[-1]
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def test_a_request_under_way_is_answered_before_the_end(classifier_bundle: Path) -> None:
+    with serving(classifier_bundle, "--max-delay-ms", "1000") as (process, address), ThreadPoolExecutor(1) as pool:
+        assert httpx.get(f"{address}/ready", timeout=60).json()["ready"]
+        asked = pool.submit(httpx.post, f"{address}/infer", json=images(IMAGES[:1]), timeout=60)
+        metrics = httpx.URL(address).copy_with(path="/metrics")
+        while "nasflow_queue_requests 1.0" not in httpx.get(metrics, timeout=60).text:
+            pass
+        process.send_signal(signal.SIGTERM)
+        assert asked.result().status_code == 200
+        assert process.wait(60) == 128 + signal.SIGTERM
+        with pytest.raises(httpx.ConnectError):
+            httpx.get(f"{address}/ready")
+        assert process.stderr is not None
+        assert process.stderr.read() == "nasflow: stopped: what was under way has been answered\n"
+
+
+def test_many_connections_at_once_and_ctrl_c(classifier_bundle: Path, classifier: Model) -> None:
+    [expected, _] = classifier.run({"images": IMAGES})
+    with serving(classifier_bundle, "--name", "birds", "--max-body-mb", "0.01") as (process, address):
+        assert address.endswith("/v2/models/birds")
+        with ThreadPoolExecutor(8) as pool:
+            answers = list(pool.map(lambda place: _logits(address, place), range(8)))
+        assert np.allclose(np.concatenate(answers), np.repeat(expected, 3, axis=0), atol=1e-5)
+        large = json.dumps(images(IMAGES)).ljust(5_000_000).encode()
+        assert httpx.post(f"{address}/infer", content=large, timeout=60).status_code == 413
+        process.send_signal(signal.SIGINT)
+        assert process.wait(60) == 128 + signal.SIGINT
+
+
+def _logits(address: str, place: int) -> np.ndarray:
+    """The answers to three requests on one connection, one after the other."""
+    request = images(IMAGES[place : place + 1], outputs=[{"name": "logits"}])
+    with httpx.Client(timeout=60) as client:
+        found = [client.post(f"{address}/infer", json=request).json()["outputs"][0] for _ in range(3)]
+    return np.concatenate([np.reshape(output["data"], output["shape"]) for output in found])
