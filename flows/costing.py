@@ -12,9 +12,14 @@ FOLDER = "measurements"
 """Below `.nasflow`: what was measured of structures and files, by machine and target. No run's folder, since all runs share it."""
 
 
+ROUGH = 1e-3
+"""Tolerance for networks that nobody has trained: it finds a wrong translation. `export.tolerance` is for the file that ships, and
+changing it must not mean another search."""
+
+
 def costing_of(root: Path, settings: Settings) -> Costing:
     """How files of this project are measured. Raises ValueError when this onnxruntime lacks the target's provider."""
     target = Target(**settings.target.model_dump())
     if problem := provider_problem(target):
         raise ValueError(f"target.provider: {problem}")
-    return Costing(target, settings.export.exporter, settings.export.tolerance, root / WORK / FOLDER)
+    return Costing(target, settings.export.exporter, ROUGH, root / WORK / FOLDER)

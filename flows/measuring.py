@@ -9,7 +9,7 @@ from typing import Any
 
 from export.machine import this_machine
 from flows import console
-from flows.costing import FOLDER, costing_of
+from flows.costing import FOLDER, ROUGH, costing_of
 from flows.provenance import code_of, described
 from flows.run_folder import fingerprint
 from flows.searches import Search
@@ -40,20 +40,18 @@ def inputs_of(settings: Settings, entries: tuple[Search, ...], task: Task) -> di
     wanted = sorted({name for entry in entries for name in entry.measured(task)})
     if not wanted:
         return {}
-    chosen = {"exporter": settings.export.exporter, "tolerance": settings.export.tolerance}
-    found = {"measured": wanted, "target": settings.target.model_dump(), "export": chosen}
+    found = {"measured": wanted, "target": settings.target.model_dump(), "exporter": settings.export.exporter}
     # Latencies of two machines must not meet in one search.
     return found | ({"machine": asdict(this_machine())} if any("latency" in name for name in wanted) else {})
 
 
 def check_space(root: Path, settings: Settings, bench: Bench, record: Mapping[str, Any]) -> None:
     """Export a few networks of the space before any training. What passed once is not checked again. Raises PreflightError."""
-    chosen = settings.export
-    key = fingerprint({"preflight": _key(bench, settings, record, {}), "tolerance": chosen.tolerance})
+    key = fingerprint({"preflight": _key(bench, settings, record, {})})
     passed = root / WORK / FOLDER / "preflight" / f"{key}.json"
     if passed.exists():
         return
-    count = preflight(bench, chosen.exporter, chosen.tolerance)
+    count = preflight(bench, settings.export.exporter, ROUGH)
     atomic.make_folder(passed.parent)
     atomic.write_json(passed, {"architectures": count})
     console.say(f"preflight: {count} networks that hold every option of the space export as they are")

@@ -12,7 +12,7 @@ from flows.run_journal import RunJournal
 from flows.searches import Search
 from flows.settings import Settings
 from nas import atomic
-from nas.components import describe
+from nas.components import component_name, describe
 from nas.data.dataset import Dataset
 from nas.evaluators.base import Bench, Evaluator
 from nas.failures import Failures
@@ -133,6 +133,8 @@ def inputs_of(root: Path, settings: Settings, count: int, dataset: Dataset, reco
 def _search(root: Path, chosen: Search, strategy: Strategy, folder: RunFolder, measured: Measured | None) -> list[Trial]:
     size = f"{strategy.choices.size:,}" if strategy.choices.size < 10**12 else f"{strategy.choices.size:.1e}"
     console.say(f"search {folder.fingerprint}: {size} architectures, {chosen.trials} trials, {chosen.workers} at once")
+    if len(chosen.objective.metrics) > 1:
+        console.say(f"{len(chosen.objective.metrics)} objectives: {component_name(strategy)} {strategy.several_objectives}")
     trials, board, failures = [], search_report.Board(chosen.objective, chosen.evaluator), Failures(chosen.max_failures)
     clock = search_telemetry.Clock()
     with ExitStack() as stack:
