@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from flows.commands import runs, verify
+from flows.commands import rank, runs, verify
 from flows.ending import errors, stoppable
 
 app = typer.Typer(
@@ -21,6 +21,7 @@ app = typer.Typer(
 
 app.add_typer(runs.app, name="runs")
 app.command("verify")(verify.verify)
+app.command("rank")(rank.rank)
 
 Overrides = Annotated[
     list[str] | None, typer.Option("--set", help="Override a setting, as section.key=value; it is written to params.yaml.")
