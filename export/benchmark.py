@@ -4,6 +4,11 @@ Needs Python 3.10 or newer, numpy and onnxruntime, nothing else. Times every bat
 a JSON file with the figures, the machine and the model's SHA-256. Errors are one sentence on stderr, exit code 2.
 
 Times are what passes on the clock, as a caller waits, in milliseconds. Leave the machine alone meanwhile.
+
+Several models (`--model a.onnx b.onnx`, `--model FOLDER`, or a folder `models` beside this file) take turns, so that a machine that
+becomes slower does so for all of them. The JSON file then has format 2: `models`, each with `file`, `sha256`, `bytes` and
+`measurements`, in the place of `model` and `measurements`. `p50_low_ms` and `p50_high_ms` are the ends of a 97.9 % interval of the
+median, from the medians of ten turns.
 """
 
 import argparse
@@ -21,8 +26,9 @@ from typing import Any
 import numpy as np
 import onnxruntime
 
-FORMAT = 1
+FORMAT, FORMAT_OF_SEVERAL = 1, 2
 FEWEST = 30  # runs; fewer say nothing about the slowest
+TURNS = 10  # of every model; the second and the ninth of ten medians hold the true one with 1 - 22 / 1024
 DTYPES = {"tensor(uint8)": np.uint8, "tensor(float)": np.float32, "tensor(float16)": np.float16, "tensor(int64)": np.int64}
 
 
@@ -34,30 +40,51 @@ def main(arguments: list[str] | None = None) -> int:
     """Measure, print one line per setting, write the file and return the exit code: 0, or 2 after an error on stderr."""
     options = _options().parse_args(arguments)
     try:
-        result = benchmark(options.model, options.batch_sizes, options.threads, options.provider, options.seconds)
+        result = benchmark(_models(options.model), options.batch_sizes, options.threads, options.provider, options.seconds)
         _write(options.output, json.dumps(result, indent=2, sort_keys=True) + "\n")
     except BenchmarkError as error:
         print(f"benchmark.py: {error}", file=sys.stderr)
         return 2
-    for one in result["measurements"]:
-        times = ", ".join(f"{name} {one[name + '_ms']:.3f} ms" for name in ("p50", "p90", "p99"))
-        print(f"batch {one['batch_size']}, threads {one['threads']}: {times}, {one['examples_per_second']:.0f} examples/s")
+    for model in result.get("models", [result]):
+        for one in model["measurements"]:
+            times = ", ".join(f"{name} {one[name + '_ms']:.3f} ms" for name in ("p50", "p90", "p99"))
+            setting = f"batch {one['batch_size']}, threads {one['threads']}: {times}, {one['examples_per_second']:.0f} examples/s"
+            print(f"{model['file']}, {setting}" if "file" in model else setting)
     return 0
 
 
 def _options() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="benchmark.py", description="Time an exported model on this machine.")
-    parser.add_argument("--model", type=Path, default=Path(__file__).with_name("model.onnx"), help="the ONNX file")
+    parser = argparse.ArgumentParser(prog="benchmark.py", description="Time exported models on this machine.")
+    where = "ONNX files, or folders of them; by default model.onnx beside this file, or else the folder models"
+    parser.add_argument("--model", type=Path, nargs="+", action="extend", help=where)
     parser.add_argument("--batch-sizes", type=int, nargs="+", default=[1], help="examples per run")
     parser.add_argument("--threads", type=int, nargs="+", default=[1], help="threads of one run")
     parser.add_argument("--provider", default="CPUExecutionProvider", help="onnxruntime's name of what executes")
-    parser.add_argument("--seconds", type=float, default=2.0, help="how long to time each setting, after the warm-up")
+    parser.add_argument("--seconds", type=float, default=2.0, help="how long to time each model in each setting, after the warm-up")
     parser.add_argument("--output", type=Path, default=Path("device.json"), help="the JSON file to write")
     return parser
 
 
-def benchmark(model: Path, batch_sizes: list[int], threads: list[int], provider: str, seconds: float) -> dict[str, Any]:
-    """What device.json holds: format, model (sha256, bytes), machine, provider, measured_at (UTC), measurements.
+def _models(given: "list[Path] | None") -> list[Path]:
+    """The files to time, each once, in the order of the call; those of a folder by the numbers in their names."""
+    here = Path(__file__).parent
+    beside = here / "model.onnx"
+    places = given or [here / "models" if (here / "models").is_dir() and not beside.exists() else beside]
+    found: dict[Path, None] = {}
+    for place in places:
+        inside = sorted(place.glob("*.onnx"), key=lambda path: [int(part) if part.isdigit() else part for part in _parts(path.name)])
+        if place.is_dir() and not inside:
+            raise BenchmarkError(f"there is no ONNX file in {place}: give another place with --model")
+        found.update(dict.fromkeys(inside if place.is_dir() else [place]))
+    return list(found)
+
+
+def _parts(name: str) -> list[str]:
+    return re.split(r"(\d+)", name)  # words and numbers take turns, so that like is compared with like
+
+
+def benchmark(models: list[Path], batch_sizes: list[int], threads: list[int], provider: str, seconds: float) -> dict[str, Any]:
+    """What device.json holds: format, model (sha256, bytes), machine, provider, measured_at (UTC), measurements; see above for several.
 
     Raises BenchmarkError for a number below 1, a provider that this onnxruntime lacks, or a model that cannot be run.
     """
@@ -66,20 +93,24 @@ def benchmark(model: Path, batch_sizes: list[int], threads: list[int], provider:
     if provider not in onnxruntime.get_available_providers():
         known = ", ".join(onnxruntime.get_available_providers())
         raise BenchmarkError(f"this onnxruntime has no {provider}, only {known}: choose one of these with --provider")
-    content = _content(model)
-    examples = _examples(model)
-    return {
-        "format": FORMAT,
-        "model": {"sha256": hashlib.sha256(content).hexdigest(), "bytes": len(content)},
+    contents = [_content(model) for model in models]
+    examples = [_examples(model) for model in models]
+    measurements: list[list[dict[str, Any]]] = [[] for _ in models]
+    for count in threads:
+        sessions = [_session(content, count, provider) for content in contents]
+        for size in batch_sizes:
+            for kept, found in zip(measurements, _measure(sessions, size, examples, seconds), strict=True):
+                kept.append({"batch_size": size, "threads": count, **found})
+    common = {
         "machine": machine(),
         "provider": provider,
         "measured_at": datetime.now(timezone.utc).isoformat(timespec="seconds"),  # noqa: UP017 - datetime.UTC is newer than 3.10
-        "measurements": [
-            {"batch_size": size, "threads": count, **_measure(_session(content, count, provider), size, examples, seconds)}
-            for count in threads
-            for size in batch_sizes
-        ],
     }
+    files = [{"sha256": hashlib.sha256(content).hexdigest(), "bytes": len(content)} for content in contents]
+    if len(models) == 1:
+        return {"format": FORMAT, "model": files[0], **common, "measurements": measurements[0]}
+    several = [{"file": path.name, **file, "measurements": kept} for path, file, kept in zip(models, files, measurements, strict=True)]
+    return {"format": FORMAT_OF_SEVERAL, **common, "models": several}
 
 
 def machine(cpuinfo: Path = Path("/proc/cpuinfo")) -> dict[str, Any]:
@@ -112,19 +143,24 @@ def _content(model: Path) -> bytes:
         content = model.read_bytes()
     except OSError as error:
         raise BenchmarkError(f"there is no model at {model}: give its place with --model") from error
-    manifest = model.with_name("manifest.json")
-    if not manifest.is_file():
-        return content
-    try:
-        expected = json.loads(manifest.read_text(encoding="utf-8"))["sha256"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise BenchmarkError(f"{manifest} cannot be read ({_first_line(error)}): copy the bundle again") from error
+    said = _expected(model)
     found = hashlib.sha256(content).hexdigest()
-    if found != expected:
-        raise BenchmarkError(
-            f"{model} is not the file in {manifest.name} (sha256 {found[:12]}, not {str(expected)[:12]}): copy the bundle again"
-        )
+    if said is not None and found != said[1]:
+        raise BenchmarkError(f"{model} is not the file in {said[0].name} (sha256 {found[:12]}, not {said[1][:12]}): copy the bundle again")
     return content
+
+
+def _expected(model: Path) -> "tuple[Path, str] | None":
+    """The manifest beside the model, or the index of the pack that its folder belongs to, with the SHA-256 that it gives."""
+    manifest, folder = model.with_name("manifest.json"), model.absolute().parent
+    place = manifest if manifest.is_file() or folder.name != "models" else folder.parent / "index.json"
+    if not place.is_file():
+        return None
+    try:
+        entry = json.loads(place.read_text(encoding="utf-8"))
+        return place, str((entry if place == manifest else entry["models"][model.name])["sha256"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise BenchmarkError(f"{place} cannot be read ({_first_line(error)}): copy the bundle again") from error
 
 
 def _examples(model: Path) -> dict[str, Any]:
@@ -151,17 +187,36 @@ def _session(content: bytes, threads: int, provider: str) -> onnxruntime.Inferen
         raise BenchmarkError(f"the model cannot be loaded ({_first_line(error)}): copy the bundle again") from error
 
 
-def _measure(session: onnxruntime.InferenceSession, size: int, examples: dict[str, Any], seconds: float) -> dict[str, Any]:
-    batch = {port.name: _batch(port, size, examples) for port in session.get_inputs()}
-    try:
-        session.run(None, batch)
-    except Exception as error:  # see _session
-        raise BenchmarkError(f"the model does not run on batches of {size} ({_first_line(error)}): choose another size") from error
-    warm = len(_timed(session, batch, seconds / 5, 10))
-    times = np.array(_timed(session, batch, seconds, FEWEST))
+def _measure(
+    sessions: list[onnxruntime.InferenceSession], size: int, examples: list[dict[str, Any]], seconds: float
+) -> list[dict[str, Any]]:
+    """The figures of every session; they take turns."""
+    batches = [
+        {port.name: _batch(port, size, known) for port in session.get_inputs()} for session, known in zip(sessions, examples, strict=True)
+    ]
+    warm = []
+    for session, batch in zip(sessions, batches, strict=True):
+        try:
+            session.run(None, batch)
+        except Exception as error:  # see _session
+            raise BenchmarkError(f"the model does not run on batches of {size} ({_first_line(error)}): choose another size") from error
+        warm.append(len(_timed(session, batch, seconds / 5, 10)) + 1)
+    times: list[list[list[float]]] = [[] for _ in sessions]
+    for turn in range(TURNS):
+        # Every other turn goes backwards: whoever follows a large model would else always find its caches taken.
+        for at in range(len(sessions))[:: 1 if turn % 2 else -1]:
+            times[at].append(_timed(sessions[at], batches[at], seconds / TURNS, -(-FEWEST // TURNS)))
+    return [{**_figures(turns, size), "warm_up_runs": count} for turns, count in zip(times, warm, strict=True)]
+
+
+def _figures(turns: list[list[float]], size: int) -> dict[str, Any]:
+    """What the milliseconds of all turns say."""
+    times = np.array([one for turn in turns for one in turn])
     result = {f"p{percent}_ms": float(np.percentile(times, percent)) for percent in (50, 90, 99)}
+    medians = sorted(float(np.median(turn)) for turn in turns)
+    ends = {"p50_low_ms": min(medians[1], result["p50_ms"]), "p50_high_ms": max(medians[-2], result["p50_ms"])}
     throughput = float(size * 1000 / times.mean())
-    return {**result, "min_ms": float(times.min()), "examples_per_second": throughput, "runs": len(times), "warm_up_runs": warm + 1}
+    return {**result, **ends, "min_ms": float(times.min()), "examples_per_second": throughput, "runs": len(times)}
 
 
 def _timed(session: onnxruntime.InferenceSession, batch: dict[str, Any], seconds: float, fewest: int) -> list[float]:

@@ -110,6 +110,22 @@ def table(title: str, rows: Sequence[tuple[str, str]]) -> None:
     console.print(grid)
 
 
+def columns(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Print a table with a header; plain aligned text where there is no terminal."""
+    console = Console()
+    if not console.is_terminal:
+        widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
+        for row in (header, *rows):
+            print("  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip(), flush=True)
+        return
+    grid = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
+    for name in header:
+        grid.add_column(Text(name), overflow="fold")
+    for row in rows:
+        grid.add_row(*map(Text, row))
+    console.print(grid)
+
+
 def fail(message: str) -> None:
     """Print what went wrong to standard error, without a traceback."""
     print(message, file=sys.stderr, flush=True)

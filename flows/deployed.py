@@ -35,7 +35,8 @@ class Files:
     def ships(self, model: Path, logits: NDArray[Any]) -> tuple[Variant, str]:
         """Score and time the file in floats and its int8 variant; return the one that ships, and why.
 
-        One that meets the constraints goes before one that does not. `logits` are those of the file in floats, on the test images.
+        One that meets the constraints goes before one that does not; where other devices decide, the one in floats, which is what they
+        measured. `logits` are those of the file in floats, on the test images.
         """
         self.made[FLOAT] = self._variant(FLOAT, model, logits)
         if self._settings.export.int8 == "measure":
@@ -46,6 +47,8 @@ class Files:
         chosen, why = choose(
             self.made[FLOAT], self.made.get(INT8), self._winner["metric"], self._winner["sign"], self._settings.export.int8_loss
         )
+        if self._settings.export.measured is not None:
+            return self.made[FLOAT], f"floats: export.measured is about them ({why})"
         if not self._objective.broken(self.metrics(chosen)):
             return chosen, why
         for other in self.made.values():
@@ -58,7 +61,8 @@ class Files:
         # By the file's own digest: what ships is measured again, whatever was measured of its structure during the search.
         measurement = measured(files.digest(path), lambda: path, self._costing, memory=memory)
         found = variant(name, path, self._task, self._dataset, logits, measurement)
-        if "latency_ms" not in self._objective.constraints or not self._objective.broken(found.figures):
+        elsewhere = self._settings.export.measured is not None
+        if elsewhere or "latency_ms" not in self._objective.constraints or not self._objective.broken(found.figures):
             return found
         patient = replace(self._costing, seconds=_LONGER * self._costing.seconds)
         return replace(found, measurement=measured(f"{files.digest(path)} longer", lambda: path, patient, memory=memory))
@@ -76,7 +80,9 @@ class Files:
         found = ships.measurement
         latency: dict[str, Any] = {"ms": found.latency.middle, "low": found.latency.low, "high": found.latency.high}
         latency |= {"p50_ms": found.p50, "p90_ms": found.p90, "p99_ms": found.p99, "clock": found.clock, "contention": found.contention}
+        elsewhere = self._settings.export.measured
         return {
+            **({} if elsewhere is None else {"measured_elsewhere": [one.model_dump() for one in elsewhere.devices]}),
             "ships": ships.name,
             "why": why if not self._missing else f"{ships.name}: there is no int8 variant ({self._missing})",
             "graph": ships.graph,

@@ -16,6 +16,7 @@ from ruamel.yaml.error import YAMLError
 from ruamel.yaml.representer import RoundTripRepresenter
 
 from flows import watched
+from flows.elsewhere import Elsewhere
 from flows.searches import LARGEST_SEED, STRICT, Search, Seed, merged
 from nas import atomic
 from nas.components import component, near, sentences
@@ -118,6 +119,9 @@ class Export(BaseModel):
     """Whether an int8 variant is made, scored and timed too; it ships where it is faster on this machine and loses little."""
     int8_loss: float = Field(0.005, ge=0)
     """How much of the metric that the winner was chosen by the int8 variant may lose on `confirm` and still ship."""
+    measured: Elsewhere | None = None
+    """What other devices measured of the candidate that is trained, as `nasflow rank --choose` writes it; a constraint on `latency_ms` is
+    judged by that then, and not on this machine."""
     tolerance: float = Field(1e-4, gt=0)
     """Largest difference of logits between PyTorch and ONNX Runtime, relative to the largest logit when that is above 1."""
     web: bool = False

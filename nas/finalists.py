@@ -32,7 +32,7 @@ def finalists(trials: Sequence[Trial], evaluator: Evaluator, objective: Objectiv
     if len(objective.metrics) > 1:
         front = {trial.number for trial in pareto_front(trial for trial, _ in done)}
         done = [(trial, score) for trial, score in done if trial.number in front]
-    key = _by_knee([score for _, score in done]) if objective.choose == "knee" else _by_score
+    key = merit(objective, [score for _, score in done])
     ranked = sorted(done, key=lambda pair: (key(pair[1]), -pair[0].number), reverse=True)
     different: dict[str, Trial] = {}
     for trial, _ in ranked:
@@ -53,11 +53,9 @@ def _joined(searched: Mapping[str, float], reassessed: Mapping[str, float]) -> d
     return {name: value for name, value in searched.items() if name not in outdated} | dict(reassessed)
 
 
-def _by_score(score: Score) -> tuple[Any, ...]:
-    return score
-
-
-def _by_knee(front: Sequence[Score]) -> Callable[[Score], tuple[Any, ...]]:
-    """What scores are compared by: constraints, then how far they are beyond the plane through the ends of a front, then the values."""
-    points = [score.values for score in front]
-    return lambda score: (score.feasibility, *beyond(points, [score.values]), score)
+def merit(objective: Objective, front: Sequence[Score]) -> Callable[[Score], tuple[Any, ...]]:
+    """Return what scores are compared by, greater is better, as `objective.choose` says; a `knee` is one of the `front`."""
+    if objective.choose == "knee":
+        points = [score.values for score in front]
+        return lambda score: (score.feasibility, *beyond(points, [score.values]), score)
+    return lambda score: score

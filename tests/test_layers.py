@@ -24,6 +24,7 @@ ALLOWED = {
     "nas.trial_record": ["nas.architecture", "nas.trial"],
     "nas.journal": ["nas.trial", "nas.trial_record", "nas.checkpoint"],
     "nas.finalists": ["nas.trial", "nas.objective", "nas.pareto", "nas.front_measures", "nas.evaluators.base"],
+    "nas.rerank": ["nas.trial", "nas.objective", "nas.pareto", "nas.finalists"],
     "nas.search": ["nas.components", "nas.journal", "nas.trial", "nas.objective", "nas.strategies.base", "nas.evaluators.base"],
     "nas.warm_start": ["nas.architecture", "nas.trial", "nas.pareto", "nas.strategies.base"],
     "nas.processes": [],

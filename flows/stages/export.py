@@ -22,6 +22,7 @@ from export.to_onnx import to_onnx
 from export.web.runtime import runtime
 from flows import console, environment, gate, results
 from flows.deployed import Files
+from flows.elsewhere import Elsewhere
 from flows.provenance import described
 from flows.run_folder import publish
 from flows.settings import Settings
@@ -58,11 +59,11 @@ def run(root: Path, settings: Settings, record: dict[str, Any]) -> None:
         also = settings.target.batch_size
         parity, logits = check(model, module, dataset.as_bytes("test"), tolerance=settings.export.tolerance, also=also)
         if not parity.passed:
-            _refuse(root, winner, parity)
+            _refuse(root, winner, parity, settings.export.measured)
         report(2, f"same predictions as PyTorch on {parity.examples} test images")
         files = Files(root, settings, winner, task, dataset)
         ships, why = files.ships(model, logits)
-        held = gate.require(root, winner, files.metrics(ships), files.made[FLOAT].graph)
+        held = gate.require(root, winner, files.metrics(ships), files.made[FLOAT].graph, settings.export.measured)
         report(3, f"{ships.name}, {ships.measurement.latency.middle:.3g} ms")
         manifest = {**manifest_of(ships.path), **_checked(parity, dataset), **_scores(ships.test, details["shipped"], dataset)}
         manifest |= {"data": _data(dataset), **_retrained(details), **files.record(ships, why, held)}
@@ -81,12 +82,12 @@ def exported(settings: Settings, winner: Mapping[str, Any], trained: Path, datas
     return task, model
 
 
-def _refuse(root: Path, winner: Mapping[str, Any], parity: Parity) -> None:
+def _refuse(root: Path, winner: Mapping[str, Any], parity: Parity, measured: Elsewhere | None) -> None:
     """Say which figures parity failed by, and who comes next."""
     try:
         require(parity)
     except ParityError as error:
-        gate.refuse(root, winner, [str(error)])
+        gate.refuse(root, winner, [str(error)], measured)
 
 
 def module_of(winner: Mapping[str, Any], trained: Path, dataset: Dataset) -> tuple[Task, nn.Module]:

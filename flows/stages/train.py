@@ -13,6 +13,7 @@ from safetensors.torch import load_file
 
 from flows import console, plots, results, run_state
 from flows.candidates import winner_of
+from flows.elsewhere import require_same
 from flows.provenance import code_of
 from flows.run_folder import hold, origin, publish
 from flows.settings import Settings, Train
@@ -46,11 +47,13 @@ class Job:
 def run(root: Path, settings: Settings, record: dict[str, Any]) -> None:
     """Train the winner from every seed, evaluate on test, publish the best by `confirm`.
 
-    Continues from the last checkpoints of the same settings, data and winner. Raises LimitError when training diverges.
+    Continues from the last checkpoints of the same settings, data and winner. Raises LimitError when training diverges, ValueError when
+    the latencies of other devices in the settings are about another candidate.
     """
     pin_threads()
     dataset = Dataset.open(root / "results" / "prepare", splits=SPLITS)
     best = winner_of(root, settings.train.trial)
+    require_same(settings.export.measured, best)  # before the training, which would end in a refusal
     inputs = inputs_of(settings, dataset, best, record)
     with hold(root, "train", inputs, {"metric": best["metric"]}) as folder:
         jobs = jobs_of(settings.train, settings.prepare.task.bind(dataset.description), best, dataset, folder.path)
