@@ -49,7 +49,7 @@ def inputs_of(settings: Settings, entries: tuple[Search, ...], task: Task) -> di
 def check_space(root: Path, settings: Settings, bench: Bench, record: Mapping[str, Any]) -> None:
     """Export a few networks of the space before any training. What passed once is not checked again. Raises PreflightError."""
     chosen = settings.export
-    key = fingerprint({"preflight": _key(bench, settings, record, {}), "tolerance": chosen.tolerance})
+    key = fingerprint({"preflight": _key(bench, settings, record, {})})
     passed = root / WORK / FOLDER / "preflight" / f"{key}.json"
     if passed.exists():
         return
@@ -70,6 +70,7 @@ def _key(bench: Bench, settings: Settings, record: Mapping[str, Any], metadata: 
             "task": describe(bench.task),
             "input": [*described.input_shape, described.input_dtype, *described.byte_range],
             "exporter": settings.export.exporter,
+            "tolerance": settings.export.tolerance,  # what was measured had kept to it
             "metadata": dict(metadata),
             "code": {path: digest for path, digest in code.items() if path.startswith(("nas/", "export/")) or ":" in path},
             "versions": {name: version(name) for name in ("torch", "onnx", "onnxruntime", "onnxscript")},

@@ -11,29 +11,20 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from made_up_times import made_up
 from sample_classifier import METADATA, OUTPUTS, Classifier, classifier, example
 from torch import Tensor
 
 from export import structures
 from export.check import ParityError
 from export.graph_hash import graph_hash
-from export.interval import Interval
 from export.machine import Machine, Target, this_machine
-from export.measure import Measurement
 from export.quiet import NotQuietError
 from export.structures import Costing, Subject, figures, graph_of, measured
 from export.to_onnx import to_onnx
 
 LATENCY = {"latency_ms", "latency_ms_low", "latency_ms_high"}
 EXAMPLES = np.random.default_rng(0).integers(0, 256, (16, 8, 8, 3), dtype=np.uint8)
-
-
-def made_up(path: Path, target: Target, *, seconds: float) -> Measurement:
-    """A measurement without noise: a millisecond for each 1,000 bytes."""
-    size = path.stat().st_size
-    latency = Interval(0.9 * size / 1000, size / 1000, 1.1 * size / 1000, 0.95)
-    ratio, machine = Interval(0.9, 1.0, 1.1, 0.95), structures.this_machine()
-    return Measurement(latency, "core", 1.0, 1.0, 1.0, 1.0, 1.0, ratio, True, 8, 24, size, target, machine)
 
 
 @pytest.fixture
