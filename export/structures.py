@@ -27,6 +27,10 @@ from export.to_onnx import to_onnx
 from export.typical import with_typical_weights
 
 FORMAT = 1
+QUIET_SECONDS = 180.0
+"""To wait for the machine before one timing."""
+TIMINGS = 2 * len(VARIANTS)
+"""So many at most for one structure: one for each variant, repeated where it is doubtful."""
 
 
 @final
@@ -100,7 +104,7 @@ def measured(name: str, path: Callable[[], Path], costing: Costing, *, memory: b
     kept = Measurements(costing.folder)
 
     def take() -> Measurement:
-        with machine_quiet():
+        with machine_quiet(timeout=QUIET_SECONDS):
             return measure(path(), costing.target, seconds=costing.seconds)
 
     found = kept.fetch(name, this_machine(), costing.target, take)

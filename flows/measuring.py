@@ -68,6 +68,7 @@ def _key(bench: Bench, settings: Settings, record: Mapping[str, Any], metadata: 
             "task": describe(bench.task),
             "input": [*described.input_shape, described.input_dtype, *described.byte_range],
             "exporter": settings.export.exporter,
+            "tolerance": settings.export.tolerance,  # what was measured had kept to it
             "metadata": dict(metadata),
             "code": {path: digest for path, digest in code.items() if path.startswith(("nas/", "export/")) or ":" in path},
             "versions": {name: version(name) for name in ("torch", "onnx", "onnxruntime", "onnxscript")},

@@ -155,9 +155,17 @@ class Settings(BaseModel):
             for at in range(1, len(self.search))
             if self.search[at].space != self.search[at - 1].space
         ]
+        lines += self._unmeasured()
         if lines:
             raise PydanticCustomError("component_settings", "", {"lines": lines})
         return self
+
+    def _unmeasured(self) -> list[str]:
+        """What the gate is asked to hold, but could not measure."""
+        names = [name for name in self.search[-1].objective.constraints if name.startswith("int8_")]
+        if self.export.int8 != "never" or not names:
+            return []
+        return [f"export.int8 is never, but search.objective.constraints bounds {names[0]!r}: set it to measure, or drop the constraint"]
 
 
 def read(

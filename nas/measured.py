@@ -20,9 +20,9 @@ from torch import nn
 
 from export.figures import EVERY
 from export.quantize import quantize
-from export.quiet import NotQuietError
+from export.quiet import NotQuietError, lock_folder
 from export.scoring import answers
-from export.structures import Costing, Subject, figures, graph_of
+from export.structures import QUIET_SECONDS, TIMINGS, Costing, Subject, figures, graph_of
 from export.to_onnx import to_onnx
 from nas import atomic
 from nas.architecture import Architecture
@@ -32,8 +32,8 @@ from nas.file_metrics import QUALITIES, added
 from nas.processes import DiedError, LateError, Slot, Work
 from nas.trial import LimitError, Proposal, Report, Trial
 
-_PATIENCE = 600.0
-"""Seconds for one structure: exporting and timing take about one, waiting for the machine may take more."""
+_PATIENCE = 1.25 * TIMINGS * QUIET_SECONDS
+"""Seconds for one structure: exporting and timing take about one, but every timing may wait for the machine, and must say so itself."""
 _EXAMPLES = 64
 """Images of `fit` that calibrate the int8 variant of a candidate."""
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)
@@ -173,9 +173,16 @@ def _answer(bench: Bench, wanted: frozenset[str], plan: Plan, architecture: Arch
     except NotQuietError as error:
         return MachineError(str(error))
     except OSError as error:
-        return _of_disk(error, plan.costing.folder) or failure(error)
+        return _of_machine(error) or _of_disk(error, plan.costing.folder) or failure(error)
     except (Exception, SystemExit) as error:  # noqa: BLE001 - building and exporting a candidate may raise anything
         return failure(error)
+
+
+def _of_machine(error: OSError) -> MachineError | None:
+    """What to say where nobody can wait for the machine to be quiet."""
+    if Path(str(error.filename or "")).parent != lock_folder():
+        return None
+    return MachineError(f"the machine cannot be made quiet, because {error.filename} cannot be opened ({error.strerror}): remove it")
 
 
 def _of_disk(error: OSError, folder: Path) -> atomic.DiskError | None:

@@ -4,13 +4,14 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from threading import Event, Thread
 
 import pytest
 
-from export.quiet import NotQuietError, lock_folder, machine_busy, machine_quiet
+from export.quiet import NotQuietError, giving_way, lock_folder, machine_busy, machine_quiet
 
 HOLD = (
     "import sys; from pathlib import Path; from export import quiet\n"
@@ -115,3 +116,45 @@ def test_the_folder_does_not_follow_the_environment(monkeypatch: pytest.MonkeyPa
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     assert lock_folder() == before != tmp_path
+
+
+def test_work_of_many_steps_gives_way_between_two_of_them(tmp_path: Path) -> None:
+    measured = Event()
+
+    def measure() -> None:
+        with machine_quiet(folder=tmp_path, timeout=30):
+            measured.set()
+
+    with giving_way(every=0.0, folder=tmp_path) as give_way:
+        assert give_way() < 30
+        thread = Thread(target=measure)
+        thread.start()
+        while not measured.is_set():
+            waited = give_way()
+        thread.join()
+        assert waited >= 0
+        with pytest.raises(NotQuietError):
+            machine_quiet(folder=tmp_path, timeout=0).__enter__()
+    with machine_quiet(folder=tmp_path, timeout=0):
+        pass
+
+
+def test_what_is_waited_is_told_and_a_turn_is_kept_for_a_while(tmp_path: Path) -> None:
+    with giving_way(every=0.0, folder=tmp_path) as give_way, ThreadPoolExecutor(1) as pool:
+
+        def measure() -> None:
+            with machine_quiet(folder=tmp_path, timeout=30):
+                time.sleep(0.1)
+
+        running = pool.submit(measure)
+        waited = 0.0
+        while not running.done():
+            waited = max(waited, give_way())
+        assert waited >= 0.05
+    with giving_way(every=1000.0, folder=tmp_path) as give_way:
+        assert [give_way(), give_way()] == [0.0, 0.0]
+
+
+def test_work_goes_on_where_there_can_be_no_locks(tmp_path: Path) -> None:
+    with giving_way(every=0.0, folder=tmp_path / "nowhere") as give_way:
+        assert give_way() < 30
