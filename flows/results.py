@@ -26,7 +26,9 @@ def show(root: Path) -> None:
     page = results / "export" / "web" / "index.html"
     rows += [
         ("latency", latency(manifest)),
-        ("model", f"{manifest['bytes'] / 1024:.0f} KiB, same predictions as PyTorch on {manifest['parity']['examples']} test images"),
+        *((f"demanded {name}", f"{held}: met") for name, held in manifest["constraints"].items()),
+        ("model", model(manifest)),
+        ("variant", manifest["why"]),
         ("file", str(results / "export" / "model.onnx")),
         ("try it", f"python {results / 'export' / 'predict.py'} IMAGE"),
         ("in a browser", str(page) if page.exists() else "nasflow run --set export.web=true adds a page that runs the model"),
@@ -53,6 +55,15 @@ def latency(manifest: Mapping[str, Any]) -> str:
     doubt = "; the machine was not steady" if not found["steady"] else ""
     how = f"batch {found['batch_size']}, {found['threads']} thread{'s' if found['threads'] > 1 else ''}"
     return f"{found['ms']:.3g} ms ({found['low']:.3g} to {found['high']:.3g}), {how}, on {found['processor']}{doubt}"
+
+
+def model(manifest: Mapping[str, Any]) -> str:
+    """Return what file it is, and how far it follows PyTorch."""
+    examples, size = manifest["parity"]["examples"], f"{manifest['bytes'] / 1024:.0f} KiB"
+    if manifest["ships"] == "float":
+        return f"{size}, same predictions as PyTorch on {examples} test images"
+    agreement = manifest["variants"][manifest["ships"]]["agreement"]
+    return f"{size}, {manifest['ships']}, the predictions of PyTorch on {agreement:.1%} of {examples} test images"
 
 
 def words(best: Mapping[str, Any]) -> str:
