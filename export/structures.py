@@ -23,6 +23,7 @@ from export.measurements import Measurements
 from export.peak_memory import peak_memory
 from export.quantize import quantize
 from export.quiet import machine_quiet
+from export.session import MeasureError
 from export.to_onnx import to_onnx
 from export.typical import with_typical_weights
 
@@ -148,8 +149,14 @@ def _figures(known: Known, path: Callable[[], Path], costing: Costing, names: se
         if "latency_ms" in names:
             found |= {"latency_ms": latency.middle, "latency_ms_low": latency.low, "latency_ms_high": latency.high}
         if "peak_memory" in names:
-            found["peak_memory"] = float(measurement.peak_bytes or 0)
+            found["peak_memory"] = _bytes_of(measurement)
     return found
+
+
+def _bytes_of(measurement: Measurement) -> float:
+    if measurement.peak_bytes is None:
+        raise MeasureError("peak_memory cannot be measured on this system, which keeps no high-water mark: use Linux, or leave it out")
+    return float(measurement.peak_bytes)
 
 
 def _known(costing: Costing, key: str, variant: str, path: Callable[[], Path]) -> Known:

@@ -59,9 +59,10 @@ def refused(root: Path) -> dict[str, Any] | None:
     """What was noted of the last refusal; None when the last candidate passed, or nothing usable was noted."""
     try:
         note: dict[str, Any] = json.loads((root / WORK / NOTE).read_text())
-    except (FileNotFoundError, ValueError):
+        usable = isinstance(note["trial"], int) and all(isinstance(number, int) for number in note["next"])
+    except (OSError, ValueError, LookupError, TypeError):
         return None
-    return note
+    return note if usable else None
 
 
 def _next(rest: Sequence[Mapping[str, Any]]) -> str:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from flows import console
+from flows.candidates import FILE
 
 SOURCES = ("search/best.json", "train/details.json", "export/manifest.json")
 PLOTS = ("search/progress.png", "search/pareto.png", "train/training.png", "train/confusion.png")
@@ -21,6 +22,7 @@ def show(root: Path) -> None:
         best, trained, manifest = (_read(results / name) for name in SOURCES)
     except FileNotFoundError as error:
         raise ValueError(f"{error.filename} does not exist: run `nasflow run` first") from error
+    best |= _shipped(results)
     rows = [("best architecture", words(best)), ("parameters", f"{best['metrics']['select']['parameters']:,.0f}")]
     rows += scores(trained)
     page = results / "export" / "web" / "index.html"
@@ -35,6 +37,13 @@ def show(root: Path) -> None:
         ("plots", "\n".join(str(results / name) for name in PLOTS if (results / name).exists())),
     ]
     console.table("nasflow", rows)
+
+
+def _shipped(results: Path) -> dict[str, Any]:
+    """What the search says of the candidate that was trained, which need not be its winner; nothing where it does not offer it."""
+    trial = _read(results / "train" / "architecture.json")["trial"]
+    offered: list[dict[str, Any]] = json.loads((results / "search" / FILE).read_text())
+    return next((candidate for candidate in offered if candidate["trial"] == trial), {})
 
 
 def show_after(root: Path, stages: Sequence[str]) -> None:

@@ -76,7 +76,7 @@ class Search(BaseModel):
     """What makes one architecture better than another."""
 
     measure: list[str] = []
-    """Metrics of the exported file to measure though the objective names none of them, such as `latency_ms`; see docs/deployment.md."""
+    """Metrics of the exported file to measure though the objective names none of them, such as `latency_ms`; see docs/measuring.md."""
     preflight: bool = True
     """Export a few architectures that hold every option of the space before anything is trained, so that one that cannot ship is found."""
     warm_start: list[str] = []

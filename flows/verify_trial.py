@@ -3,6 +3,7 @@
 import json
 import tempfile
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,9 @@ from nas import journal
 from nas.components import restore
 from nas.data.dataset import Dataset
 from nas.evaluators.base import Bench
+from nas.file_metrics import added
 from nas.processes import pin_threads
+from nas.tasks.base import Task
 from nas.trial import Report, Trial
 from nas.workers import Workers
 
@@ -42,7 +45,10 @@ def trial(root: Path, number: int, tolerance: float = verify.TOLERANCE) -> Verdi
     asked, twin = known[number], _owner(known, number)
     line = _ancestors(known, twin.number)
     again, compared = _evaluate(root, folder, entry, inputs, [known[one] for one in line])
-    answer, rows = _compare(twin, again, tolerance)
+    own, left_out = _own(twin.report or Report(), restore("tasks", inputs["task"]))
+    answer, rows = _compare(replace(twin, report=own), again, tolerance)
+    if left_out:
+        rows.append(("not measured again", f"{', '.join(left_out)}: they are of the file, on the machine of the search"))
     equal, words = compared
     if words:
         rows.append(("weights", words))
@@ -107,6 +113,13 @@ def _evaluate(root: Path, run: Path, entry: Search, inputs: Mapping[str, Any], l
         return reports[-1], verify.weights(before, after) if before.exists() else (True, "not kept by the search, so not compared")
 
 
+def _own(report: Report, task: Task) -> tuple[Report, list[str]]:
+    """The report with what the evaluator itself found, and the names of what was measured of the file."""
+    files = {f"{name}{end}" for name in added(task.metric_names) for end in ("", "_low", "_high")}
+    kept = {name: value for name, value in report.metrics.items() if name not in files}
+    return replace(report, metrics=kept), [name for name in report.metrics if name not in kept]
+
+
 def _compare(recorded: Trial, again: Report, tolerance: float) -> tuple[verify.Answer, list[tuple[str, str]]]:
     before = recorded.report or Report()
     if before.error is None and again.kind == "time":
@@ -116,6 +129,8 @@ def _compare(recorded: Trial, again: Report, tolerance: float) -> tuple[verify.A
             f"trial {recorded.number} had passed its limit ({before.error}) and did not this time, so there is nothing to compare: "
             "wall time is no part of the record, and this machine is faster or less busy now"
         )
+    if before.kind == "export":
+        raise UnverifiableError(f"trial {recorded.number} was not trained, since its file could not be made ({before.error})")
     if before.error is None and again.error is None:
         rows = verify.figures(before.metrics, again.metrics)
         return verify.judge(before.metrics, again.metrics, tolerance), rows

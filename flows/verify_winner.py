@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from flows import lineage, settings, verify
+from flows.candidates import winner_of
 from flows.settings import Train
 from flows.stages import train as stage
 from flows.tracking import WORK
@@ -41,7 +42,8 @@ def winner(root: Path, seed: int | None = None, tolerance: float = verify.TOLERA
     answer = verify.judge(before, after, tolerance)
     if equal is not None:  # the same weights are the same result; a curve is only told of them
         answer = "bit-identical" if equal else "equal within tolerance" if answer == "bit-identical" else answer
-    present = stage.inputs_of(settings.read(root), dataset, _best(root, inputs), lineage.read(root, "train"))
+    chosen = settings.read(root)
+    present = stage.inputs_of(chosen, dataset, _best(root, chosen.train.trial, inputs), lineage.read(root, "train"))
     causes, others = verify.changes(inputs, present)
     causes += verify.environment_changes(record["environments"], present["device"])
     rows = [("weights", words), *verify.figures(before, after)]
@@ -72,8 +74,9 @@ def _last_row(path: Path, seed: int) -> dict[str, float]:
     return {name: float(value) for name, value in rows[-1].items() if name != "seed" and value}
 
 
-def _best(root: Path, inputs: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The winner of the search as it is now; that of the record where there is none."""
-    path = root / "results" / "search" / "best.json"
-    best: Mapping[str, Any] = json.loads(path.read_text()) if path.exists() else inputs
-    return best
+def _best(root: Path, trial: int | None, inputs: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What would be trained now, by the search and `train.trial`; what was trained, where the search does not offer it."""
+    try:
+        return winner_of(root, trial)
+    except (FileNotFoundError, ValueError):
+        return inputs

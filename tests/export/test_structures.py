@@ -20,6 +20,7 @@ from export.check import ParityError
 from export.graph_hash import graph_hash
 from export.machine import Machine, Target, this_machine
 from export.quiet import NotQuietError
+from export.session import MeasureError
 from export.structures import Costing, Subject, figures, graph_of, measured
 from export.to_onnx import to_onnx
 
@@ -111,6 +112,12 @@ def test_memory_is_added_to_what_is_known(tmp_path: Path, calls: Counter[str]) -
         found = ask(tmp_path, "latency_ms", "peak_memory", "file_bytes")
         assert found == {**before, "peak_memory": found["file_bytes"], "file_bytes": found["file_bytes"]}
     assert calls == {"to_onnx": 2, "measure": 1, "peak_memory": 1}
+
+
+def test_memory_that_nobody_can_tell_is_not_said_to_be_none(tmp_path: Path, calls: Counter[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(structures, "peak_memory", lambda path, target: None)
+    with pytest.raises(MeasureError, match="peak_memory cannot be measured on this system"):
+        ask(tmp_path, "peak_memory")
 
 
 @pytest.mark.parametrize(
