@@ -133,7 +133,7 @@ class _Server:
                     return
             except (urllib.error.URLError, ConnectionError, TimeoutError):
                 time.sleep(0.05)
-        end = "\n".join(self._log.read_text(errors="replace").splitlines()[-5:])
+        end = "\n".join(self._log.read_text(errors="replace").splitlines()[-5:]) or "it wrote nothing: see whether the disk has room left"
         raise tracking.TrackingError(f"Prefect's own server did not start ({self._log}):\n{end}\n{_AGAIN}")
 
     def _stop(self) -> None:

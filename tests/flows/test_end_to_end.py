@@ -16,8 +16,9 @@ from fake_project import Project, until
 from killed_pipelines import built_once
 from PIL import Image
 from real_project import BIN, RealProject
-from recorded_project import inside, run_stages
+from recorded_project import inside, nasflow, run_stages
 from small_images import one_thread
+from stage_project import Answer
 
 from flows import lineage
 from nas.data.dataset import Dataset
@@ -213,35 +214,37 @@ def test_a_wrong_setting_stops_everything_before_any_work(copied: RealProject) -
     text = (copied.root / "params.yaml").read_text()
     (copied.root / "params.yaml").write_text(text.replace("trials: 4", "trails: 4"))
     before = copied.content(*STAGES)
-    for command in (["nasflow", "run"], ["nasflow", "stage", "search"], ["nasflow", "check"]):
-        done = copied.run(*command, check=False)
-        assert done.returncode == 1
-        assert done.stderr.strip().endswith("search.trails is not a setting: did you mean 'trials'?")
-        assert "Traceback" not in done.stderr
+    done = copied.run("nasflow", "run", check=False)
+    with inside(copied.root):
+        answers = [Answer(done.returncode, done.stdout, done.stderr), nasflow("stage", "search"), nasflow("check")]
+    for answer in answers:
+        assert answer.code == 1
+        assert answer.errors.strip().endswith("search.trails is not a setting: did you mean 'trials'?")
+        assert "Traceback" not in answer.errors
     assert copied.content(*STAGES) == before
 
 
 def test_missing_data_are_named_and_nothing_is_published(copied: RealProject) -> None:
     shutil.rmtree(copied.root / "results")
     copied.set("prepare.source={name: npz, path: nowhere.npz}")
-    done = copied.run("nasflow", "stage", "prepare", check=False)
-    assert done.returncode == 1
-    assert "nowhere.npz" in done.stderr
-    assert "Traceback" not in done.stderr
-    assert not (copied.root / "results" / "prepare").exists()
-    done = copied.run("nasflow", "stage", "train", check=False)
-    assert done.returncode == 1
-    assert "Traceback" not in done.stderr
+    with inside(copied.root):
+        answer = nasflow("stage", "prepare")
+        assert answer.code == 1
+        assert "nowhere.npz" in answer.errors
+        assert not (copied.root / "results" / "prepare").exists()
+        assert nasflow("stage", "train").code == 1
 
 
 def test_a_path_without_data_is_found_before_any_work(copied: RealProject) -> None:
     copied.set("prepare.source={name: npz, path: nowhere.npz}")
     before = copied.content(*STAGES)
-    for command in (["nasflow", "check"], ["nasflow", "run"]):
-        done = copied.run(*command, check=False)
-        assert done.returncode == 1
-        assert "prepare.source reads nowhere.npz, which does not exist: put the data there, or correct the path" in done.stderr
-        assert "Traceback" not in done.stderr
+    done = copied.run("nasflow", "run", check=False)
+    with inside(copied.root):
+        answers = [Answer(done.returncode, done.stdout, done.stderr), nasflow("check")]
+    for answer in answers:
+        assert answer.code == 1
+        assert "prepare.source reads nowhere.npz, which does not exist: put the data there, or correct the path" in answer.errors
+        assert "Traceback" not in answer.errors
     assert copied.content(*STAGES) == before
 
 

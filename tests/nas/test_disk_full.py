@@ -46,11 +46,11 @@ def test_a_full_disk_ends_the_search_and_no_trial_is_noted_as_failed(tmp_path: P
 
 def test_it_does_so_from_a_worker(tmp_path: Path) -> None:
     (tmp_path / "full").touch()
-    with Workers.around(Full(folder=tmp_path), 2) as workers, pytest.raises(DiskError, match="no space is left") as caught:
-        searched(tmp_path, workers)
-    assert caught.value.errno == errno.ENOSPC
-    (tmp_path / "full").unlink()
     with Workers.around(Full(folder=tmp_path), 2) as workers:
+        with pytest.raises(DiskError, match="no space is left") as caught:
+            searched(tmp_path, workers)
+        assert caught.value.errno == errno.ENOSPC
+        (tmp_path / "full").unlink()
         continued = searched(tmp_path, workers)
         assert plain(continued) == plain(searched(tmp_path / "other", workers))
     assert [trial.status for trial in continued] == ["done"] * TRIALS

@@ -54,7 +54,7 @@ BROKEN = {
 
 def pytest_in(folder: Path, *arguments: str) -> tuple[dict[str, str], str]:
     """Run pytest there, as a stranger would: what each test that was run said when it failed, '' for one that passed; and the output."""
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTEST_ADDOPTS": ""}
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTEST_ADDOPTS": "", "OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--junitxml=found.xml", *arguments]
     run = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=280, check=False)
     cases = ElementTree.parse(folder / "found.xml").iter("testcase")
