@@ -23,7 +23,8 @@ def test_every_make_target_and_command_named_exists(document: Path) -> None:
     text = document.read_text()
     targets = set(re.findall(r"^(\w[\w-]*):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     assert set(re.findall(r"make ([a-z][\w-]*)", text)) <= targets
-    commands = set(re.findall(r"^def ([a-z]+)\(", (ROOT / "flows/cli.py").read_text(), re.MULTILINE)) | {"schema"}
+    commands = set(re.findall(r"^def ([a-z]+)\(|^app\.\w+\(.*\"([a-z]+)\"\)", (ROOT / "flows/cli.py").read_text(), re.MULTILINE))
+    commands = {name for pair in commands for name in pair if name} | {"schema"}
     assert set(re.findall(r"`nasflow ([a-z]+)|^nasflow ([a-z]+)", text, re.MULTILINE)) <= {
         pair for name in commands for pair in ((name, ""), ("", name))
     }

@@ -67,7 +67,7 @@ def test_another_candidate_is_refused_before_it_is_trained() -> None:
     elsewhere.require_same(None, {"search": "other", "trial": 1})
     elsewhere.require_same(measured((1, 2, 3)), WINNER)
     for winner in ({"search": "s", "trial": 1}, {"search": "other", "trial": 4}):
-        with pytest.raises(ValueError, match="export.measured is about trial 4 of search s, but trial"):
+        with pytest.raises(ValueError, match=r"export\.measured is about trial 4 of search s, but trial"):
             elsewhere.require_same(measured((1, 2, 3)), winner)
 
 
