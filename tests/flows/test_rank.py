@@ -100,6 +100,10 @@ def test_the_choice_is_written_with_all_that_export_judges_by(project: Path) -> 
     assert settings.read(project, ["export.measured=null", "train.trial=null"]).export.measured is None
 
 
+def test_what_is_left_out_keeps_its_place_before(project: Path) -> None:
+    assert places(device("a.json", times(1.0, 2.0, 3.0)), "--without", "4") == [(0, 2), (9, 3)]
+
+
 def test_a_constraint_must_hold_on_all_devices(project: Path) -> None:
     demand(project, metrics=["accuracy"], constraints={"latency_ms": "<= 5"})
     one, other = device("a.json", times(1.0, 9.0, 9.0)), device("b.json", times(9.0, 1.0, 9.0))
