@@ -13,6 +13,8 @@ from nas.rerank import Latency
 _READ = ConfigDict(extra="ignore", allow_inf_nan=False, strict=True, frozen=True)
 _Milliseconds = Annotated[float, Field(gt=0)]
 _Count = Annotated[int, Field(ge=1)]
+_Name = Annotated[str, Field(pattern=r"^[^\x00-\x1f\x7f-\x9f]+$", max_length=200)]
+"""Is shown in a terminal, where a stranger's control characters have no business."""
 
 
 @final
@@ -42,7 +44,7 @@ class Timing(BaseModel):
 class _Machine(BaseModel):
     model_config = _READ
 
-    processor: str = Field(min_length=1)
+    processor: _Name
 
 
 class _File(BaseModel):
@@ -59,7 +61,7 @@ class _Head(BaseModel):
     model_config = _READ
 
     machine: _Machine
-    provider: str = Field(min_length=1)
+    provider: _Name
 
 
 class _One(_Head):

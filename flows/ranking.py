@@ -66,7 +66,9 @@ def rank(root: Path, paths: Sequence[Path], asked: Setting | None, target: Setti
     files = _files(packed.known(root, best["search"]), offered)
     found = [_measured(device, files, asked, target) for device in map(devices.read, paths)]
     objective = Objective.model_validate(best["objective"])
-    ranked = rerank({one["trial"]: one["metrics"]["confirm"] for one in kept}, [one.latencies for one in found], objective)
+    wanted = {one["trial"] for one in kept}
+    latencies = [{trial: latency for trial, latency in one.latencies.items() if trial in wanted} for one in found]
+    ranked = rerank({one["trial"]: one["metrics"]["confirm"] for one in offered}, latencies, objective)
     if not ranked:
         raise ValueError("no candidate was measured on every device: run the whole archive's benchmark.py on each, with the same settings")
     present = {one.trial for one in ranked}

@@ -74,12 +74,73 @@ def test_the_figures_are_those_of_the_runs(monkeypatch: pytest.MonkeyPatch) -> N
     session = Session()
     monkeypatch.setattr(benchmark.time, "perf_counter_ns", lambda: session.now)
     monkeypatch.setattr(benchmark.time, "perf_counter", lambda: session.now / 1e9)
-    found = benchmark._measure(session, 4, {}, 2.0)
+    [found] = benchmark._measure([session], 4, [{}], 2.0)
     assert session.shapes == {(4, 2)}
-    assert found["runs"] == pytest.approx(1000, abs=1)  # of 2 ms on average
+    assert found["runs"] == pytest.approx(1000, abs=benchmark.TURNS)  # of 2 ms on average
     assert (found["min_ms"], found["p50_ms"], found["p99_ms"]) == (1.0, 1.0, 11.0)
+    assert (found["p50_low_ms"], found["p50_high_ms"]) == (1.0, 1.0)
     assert found["examples_per_second"] == pytest.approx(2000, rel=0.01)
     assert found["runs"] + found["warm_up_runs"] == session.runs
+
+
+def test_models_take_turns_so_that_a_machine_that_slows_down_slows_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Port:
+        name, type, shape = "images", "tensor(uint8)", ["batch", 2]
+
+    now, order = [0], list[str]()
+
+    class Session:
+        """Takes longer with every run of any session."""
+
+        def __init__(self, name: str) -> None:
+            self.name = name
+
+        def get_inputs(self) -> list[type[Port]]:
+            return [Port]
+
+        def run(self, names: None, feed: dict[str, np.ndarray]) -> None:
+            order.append(self.name)
+            now[0] += 1_000_000 + 2_000 * len(order)
+
+    monkeypatch.setattr(benchmark.time, "perf_counter_ns", lambda: now[0])
+    monkeypatch.setattr(benchmark.time, "perf_counter", lambda: now[0] / 1e9)
+    one, other = benchmark._measure([Session("a"), Session("b")], 1, [{}, {}], 0)  # type: ignore[list-item]
+    each = benchmark.FEWEST // benchmark.TURNS
+    turns = order[-2 * each * benchmark.TURNS :][::each]
+    assert turns == ["b", "a", "a", "b"] * (benchmark.TURNS // 2)
+    assert one["runs"] == other["runs"] == benchmark.FEWEST
+    assert one["p50_ms"] == pytest.approx(other["p50_ms"], rel=0.01)
+    assert one["p50_high_ms"] > 1.05 * one["p50_low_ms"]
+    assert one["p50_low_ms"] < one["p50_ms"] < one["p50_high_ms"]
+
+
+def test_several_models_make_one_file(bundle: Path) -> None:
+    folder = bundle.parent / "models"
+    folder.mkdir()
+    for number in (10, 9, 1):  # which a plain sort would put in another order
+        (folder / f"trial-{number}.onnx").write_bytes((bundle / "model.onnx").read_bytes())
+    once = ("--seconds", "0.001", "--batch-sizes", "1", "2")
+    done = run(bundle, "--model", str(folder), "--model", str(bundle / "model.onnx"), str(folder / "trial-9.onnx"), *once)
+    assert (done.returncode, done.stderr, len(done.stdout.splitlines())) == (0, "", 8)
+    device = json.loads((bundle.parent / "device.json").read_text())
+    assert (device["format"], sorted(device)) == (2, ["format", "machine", "measured_at", "models", "provider"])
+    assert [model["file"] for model in device["models"]] == ["trial-1.onnx", "trial-9.onnx", "trial-10.onnx", "model.onnx"]
+    for model in device["models"]:
+        assert model["sha256"] == json.loads((bundle / "manifest.json").read_text())["sha256"]
+        assert [(one["batch_size"], one["threads"]) for one in model["measurements"]] == [(1, 1), (2, 1)]
+
+
+def test_a_folder_of_models_beside_the_script_is_timed_where_there_is_no_model(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    script = bundle.parent / "benchmark.py"
+    monkeypatch.setattr(benchmark, "__file__", str(script))
+    assert benchmark._models(None) == [bundle.parent / "model.onnx"]
+    (bundle.parent / "models").mkdir()
+    with pytest.raises(benchmark.BenchmarkError, match="there is no ONNX file in"):
+        benchmark._models(None)
+    (bundle.parent / "models" / "a.onnx").touch()
+    assert benchmark._models(None) == [bundle.parent / "models" / "a.onnx"]
+    (bundle.parent / "model.onnx").touch()
+    assert benchmark._models(None) == [bundle.parent / "model.onnx"]
 
 
 def test_real_examples_are_repeated_to_the_batch_and_others_are_random(exported: Exported) -> None:

@@ -51,6 +51,7 @@ def test_an_older_file_has_no_interval(tmp_path: Path) -> None:
         ({**ONE, "model": {"sha256": "a"}}, "sha256"),
         ({**ONE, "measurements": []}, "measurements"),
         ({**ONE, "machine": {}}, "processor"),
+        ({**ONE, "machine": {"processor": "Chip\x1b[2J"}}, "processor"),
         ({**ONE, "measurements": [{**TIMING, "p50_ms": -1.0}]}, "p50_ms"),
         ({**ONE, "measurements": [{**TIMING, "p50_ms": float("nan")}]}, "p50_ms"),
         ({**ONE, "measurements": [{**TIMING, "p50_ms": "2"}]}, "p50_ms"),
