@@ -3,7 +3,8 @@
 Needs Python 3.10 or newer, numpy and onnxruntime, nothing else. Times every batch size with every number of threads and writes
 a JSON file with the figures, the machine and the model's SHA-256. Errors are one sentence on stderr, exit code 2.
 
-Times are what passes on the clock, as a caller waits, in milliseconds. Leave the machine alone meanwhile.
+Times are what passes on the clock, as a caller waits, in milliseconds. Leave the machine alone meanwhile. `core_ms` is the median of
+the calling thread's processor time: with one thread on the CPU, what a run takes on a machine at rest, as `latency.ms` of the manifest.
 
 Several models (`--model a.onnx b.onnx`, `--model FOLDER`, or a folder `models` beside this file) take turns, so that a machine that
 becomes slower does so for all of them. The JSON file then has format 2: `models`, each with `file`, `sha256`, `bytes` and
@@ -201,7 +202,7 @@ def _measure(
         except Exception as error:  # see _session
             raise BenchmarkError(f"the model does not run on batches of {size} ({_first_line(error)}): choose another size") from error
         warm.append(len(_timed(session, batch, seconds / 5, 10)) + 1)
-    times: list[list[list[float]]] = [[] for _ in sessions]
+    times: list[list[list[tuple[float, float]]]] = [[] for _ in sessions]
     for turn in range(TURNS):
         # Every other turn goes backwards: whoever follows a large model would else always find its caches taken.
         for at in range(len(sessions))[:: 1 if turn % 2 else -1]:
@@ -209,24 +210,25 @@ def _measure(
     return [{**_figures(turns, size), "warm_up_runs": count} for turns, count in zip(times, warm, strict=True)]
 
 
-def _figures(turns: list[list[float]], size: int) -> dict[str, Any]:
-    """What the milliseconds of all turns say."""
-    times = np.array([one for turn in turns for one in turn])
+def _figures(turns: list[list[tuple[float, float]]], size: int) -> dict[str, Any]:
+    """What the milliseconds of all turns say; each run is the time that passed and that of the calling thread."""
+    times, core = np.array([one for turn in turns for one in turn]).T
     result = {f"p{percent}_ms": float(np.percentile(times, percent)) for percent in (50, 90, 99)}
-    medians = sorted(float(np.median(turn)) for turn in turns)
+    medians = sorted(float(np.median(turn, axis=0)[0]) for turn in turns)
     ends = {"p50_low_ms": min(medians[1], result["p50_ms"]), "p50_high_ms": max(medians[-2], result["p50_ms"])}
     throughput = float(size * 1000 / times.mean())
-    return {**result, **ends, "min_ms": float(times.min()), "examples_per_second": throughput, "runs": len(times)}
+    return {**result, **ends, "core_ms": float(np.median(core)), "min_ms": float(times.min()), "examples_per_second": throughput, "runs": len(times)}
 
 
-def _timed(session: onnxruntime.InferenceSession, batch: dict[str, Any], seconds: float, fewest: int) -> list[float]:
-    """Milliseconds of every run for as long as was asked, and of `fewest` at least."""
-    times: list[float] = []
+def _timed(session: onnxruntime.InferenceSession, batch: dict[str, Any], seconds: float, fewest: int) -> list[tuple[float, float]]:
+    """Milliseconds of every run, as in `_figures`, for as long as was asked, and of `fewest` runs at least."""
+    times: list[tuple[float, float]] = []
     begin = time.perf_counter()
     while len(times) < fewest or time.perf_counter() - begin < seconds:
-        before = time.perf_counter_ns()
+        core, before = time.thread_time_ns(), time.perf_counter_ns()
         session.run(None, batch)
-        times.append((time.perf_counter_ns() - before) / 1e6)
+        ended = time.perf_counter_ns()
+        times.append(((ended - before) / 1e6, (time.thread_time_ns() - core) / 1e6))
     return times
 
 

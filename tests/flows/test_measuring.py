@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from at_once import Slot, work_here
 from made_up_times import never_twice
 from planted import Planted
 from recorded_project import SEARCH, inside, make_recorded_project, nasflow, write_settings
@@ -16,7 +17,6 @@ from small_images import one_thread
 
 from export import structures
 from flows import measuring, settings
-from flows.stages import search as stage
 from nas import preflight
 from nas.data.dataset import Dataset
 from nas.evaluators.base import Bench
@@ -29,21 +29,7 @@ PLANTED: dict[str, Any] = {**SEARCH, "strategy": "random", "trials": 6, "space":
 @pytest.fixture
 def here(monkeypatch: pytest.MonkeyPatch) -> None:
     """Trials and measurements run in this process: starting others would take most of the time."""
-    monkeypatch.setattr(stage, "_workers", lambda stack, chosen, judge: judge)
-    monkeypatch.setattr("nas.measured.Slot", _Here)
-
-
-class _Here:
-    """A slot without a process."""
-
-    def __init__(self, work: Any) -> None:
-        self._work = work
-
-    def run(self, question: Any, patience: float) -> Any:
-        return self._work.answer(question)
-
-    def end(self) -> None:
-        """Nothing runs."""
+    work_here(monkeypatch)
 
 
 def searching(root: Path, space: dict[str, Any], **search: Any) -> None:
@@ -114,7 +100,7 @@ def test_a_search_that_is_repeated_measures_nothing_and_finds_the_same(tmp_path:
 
 
 def test_what_passed_the_preflight_once_is_not_asked_again(tmp_path: Path, here: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(preflight, "Slot", _Here)
+    monkeypatch.setattr(preflight, "Slot", Slot)
     searching(tmp_path, {"ways": ["good"]}, trials=1)
     with inside(tmp_path):
         first = nasflow("stage", "search")

@@ -4,13 +4,13 @@ import json
 from pathlib import Path
 
 import pytest
+from at_once import work_here
 from made_up_times import made_up
 from recorded_project import SEARCH, TRAIN, inside, make_recorded_project, nasflow, run_stages, write_settings
 from small_images import one_thread
 
 from export import structures
 from flows import verify_trial
-from flows.stages import search as searching
 from flows.verify import UnverifiableError
 from nas.architecture import Architecture
 from nas.trial import Proposal, Report, Trial
@@ -19,23 +19,9 @@ __all__ = ["one_thread"]
 MEASURED = {**SEARCH, "strategy": "random", "trials": 3, "finalists": 2, "measure": ["latency_ms", "file_bytes"], "preflight": False}
 
 
-class Slot:
-    """Measures in this process."""
-
-    def __init__(self, work: object) -> None:
-        self.work = work
-
-    def run(self, question: object, patience: float) -> object:
-        return self.work.answer(question)  # type: ignore[attr-defined]
-
-    def end(self) -> None:
-        """Nothing runs."""
-
-
 def test_a_trial_and_a_candidate_of_a_measured_search_come_out_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(structures, "measure", made_up)
-    monkeypatch.setattr("nas.measured.Slot", Slot)
-    monkeypatch.setattr(searching, "_workers", lambda stack, chosen, judge: judge)
+    work_here(monkeypatch)
     train = {**TRAIN, "seeds": [0]}
     make_recorded_project(tmp_path, search=MEASURED, train=train)
     with inside(tmp_path):
