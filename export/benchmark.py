@@ -216,8 +216,8 @@ def _figures(turns: list[list[tuple[float, float]]], size: int) -> dict[str, Any
     result = {f"p{percent}_ms": float(np.percentile(times, percent)) for percent in (50, 90, 99)}
     medians = sorted(float(np.median(turn, axis=0)[0]) for turn in turns)
     ends = {"p50_low_ms": min(medians[1], result["p50_ms"]), "p50_high_ms": max(medians[-2], result["p50_ms"])}
-    throughput = float(size * 1000 / times.mean())
-    return {**result, **ends, "core_ms": float(np.median(core)), "min_ms": float(times.min()), "examples_per_second": throughput, "runs": len(times)}
+    others = {"core_ms": float(np.median(core)), "min_ms": float(times.min()), "runs": len(times)}
+    return {**result, **ends, **others, "examples_per_second": float(size * 1000 / times.mean())}
 
 
 def _timed(session: onnxruntime.InferenceSession, batch: dict[str, Any], seconds: float, fewest: int) -> list[tuple[float, float]]:
