@@ -38,8 +38,9 @@ def described(finalist: Finalist, chosen: Search, task: Task, metric: str, graph
         "architecture": dict(trial.architecture),
         "canonical": chosen.space.canonical(trial.architecture, task),
         "decisions": chosen.space.decisions(trial.architecture, task),
-        "score": selected[metric],
-        "confirm": finalist.metrics[metric],
+        # None where the search trains nothing and knows no such metric, as one by proxies.
+        "score": selected.get(metric),
+        "confirm": finalist.metrics.get(metric),
         "metrics": {"select": dict(selected), "confirm": dict(finalist.metrics)},
         "feasible": finalist.score.feasibility == 0,
         "graph": graph(trial.architecture),

@@ -78,5 +78,6 @@ def _again(winner: Mapping[str, Any]) -> str:
 
 def _figures(candidate: Mapping[str, Any]) -> str:
     metrics = candidate["metrics"]["confirm"]
-    shown = {"confirm": candidate["confirm"], **{name: metrics[name] for name in ("latency_ms", "parameters") if name in metrics}}
+    known = {} if candidate["confirm"] is None else {"confirm": candidate["confirm"]}
+    shown = known | {name: metrics[name] for name in ("latency_ms", "parameters") if name in metrics}
     return ", ".join(f"{name} {value:.4g}" for name, value in shown.items())

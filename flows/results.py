@@ -85,15 +85,26 @@ def words(best: Mapping[str, Any]) -> str:
     return "\n".join([f"space {best['space']['name']}", *lines])
 
 
+def searched(metric: str, select: float | None, confirm: float | None) -> str:
+    """Return what a search says of an architecture; None where it trains nothing and so cannot tell."""
+    if select is None or confirm is None:
+        return f"{metric} is not known before the training"
+    return f"{metric} {select:.4f} on select, {confirm:.4f} on confirm"
+
+
+def _against(comparison: Mapping[str, Any]) -> str:
+    return f"{comparison['difference']:+.4f}, noise ±{comparison['noise']:.4f}: {_VERDICTS[comparison['verdict']]}"
+
+
 def scores(metrics: Mapping[str, Any]) -> list[tuple[str, str]]:
     """Return what a person wants to know of train's details.json, as rows of a table."""
-    name, comparison, searched, seeds = metrics["metric"], metrics["comparison"], metrics["search"], len(metrics["seeds"])
+    name, comparison, found, seeds = metrics["metric"], metrics["comparison"], metrics["search"], len(metrics["seeds"])
     # One seed has no spread, and a zero would claim to know it.
     spread = f" ± {metrics['test_std'][name]:.4f}" if seeds > 1 else ""
     return [
-        ("search score", f"{name} {searched['select']:.4f} on select, {searched['confirm']:.4f} on confirm"),
+        ("search score", searched(name, found["select"], found["confirm"])),
         ("retrained", f"{name} {metrics['test'][name]:.4f}{spread} on test, {seeds} seed{'s' if seeds > 1 else ''}"),
-        ("against search", f"{comparison['difference']:+.4f}, noise ±{comparison['noise']:.4f}: {_VERDICTS[comparison['verdict']]}"),
+        *([("against search", _against(comparison))] if comparison is not None else []),
         ("ships", f"seed {metrics['shipped']['seed']}, {name} {metrics['shipped'][name]:.4f} on test"),
     ]
 

@@ -67,8 +67,7 @@ def winner(chosen: Search, task: Task, ranked: Sequence[Finalist], graph: front_
     """Return what best.json holds, and say how the finalists compared."""
     name = judged_by(chosen, task)
     for finalist in ranked:
-        selected = _reported(finalist.trial).get(name, float("nan"))
-        scores = f"{name} {selected:.4f} on select, {finalist.metrics[name]:.4f} on confirm"
+        scores = results.searched(name, _reported(finalist.trial).get(name), finalist.metrics.get(name))
         cost = f", {finalist.metrics['latency_ms']:.3g} ms" if "latency_ms" in finalist.metrics else ""
         console.say(f"finalist: trial {finalist.trial.number}, {scores}{cost}{' <- winner' if finalist is ranked[0] else ''}")
     return {
@@ -103,7 +102,7 @@ def write(target: Path, trials: Sequence[Trial], best: Mapping[str, Any], chosen
         ("strategy", ", ".join(f"{key} {value}" for key, value in describe(chosen.strategy).items())),
         ("trials", f"{len(trials)}: {', '.join(f'{count} {status}' for status, count in counts.items() if count)}; {reused} reused"),
         *([("failures", f"{counts['failed']} failed: {failures.words(kinds)}")] if kinds else []),
-        ("winner", f"trial {best['trial']}, {best['metric']} {best['score']:.4f} on select, {best['confirm']:.4f} on confirm"),
+        ("winner", f"trial {best['trial']}, {results.searched(best['metric'], best['score'], best['confirm'])}"),
         ("architecture", results.words(best)),
     ]
     atomic.write_json(target / "summary.json", console.summary("Search", rows))

@@ -176,8 +176,11 @@ def _details(jobs: Sequence[Job], tested: Sequence[Tested], chosen: int, best: M
     counts = jobs[0].dataset.description.counts
     metric = best["metric"]
     mean = {name: statistics.mean(values) for name, values in columns.items()}
-    found = Measured((best["confirm"],), counts["confirm"])
-    compared = compare(found, Measured(columns[metric], counts["test"]), share=metric in jobs[0].task.share_names)
+    compared = None
+    if best["confirm"] is not None:
+        measured = Measured((best["confirm"],), counts["confirm"]), Measured(columns[metric], counts["test"])
+        found = compare(*measured, share=metric in jobs[0].task.share_names)
+        compared = {"difference": found.difference, "noise": found.noise, "verdict": found.verdict}
     return {
         "metric": metric,
         "test": mean,
@@ -185,19 +188,18 @@ def _details(jobs: Sequence[Job], tested: Sequence[Tested], chosen: int, best: M
         "shipped": {"seed": jobs[chosen].plan.seed, **tested[chosen].metrics, **tested[chosen].details},
         "seeds": {f"seed_{job.plan.seed}": one.metrics for job, one in zip(jobs, tested, strict=True)},
         "search": {"select": best["score"], "confirm": best["confirm"]},
-        "comparison": {"difference": compared.difference, "noise": compared.noise, "verdict": compared.verdict},
+        "comparison": compared,
     }
 
 
 def _headline(details: Mapping[str, Any]) -> dict[str, Any]:
     """The few numbers to compare between experiments."""
-    name = details["metric"]
+    name, compared = details["metric"], details["comparison"]
     return {
         "test": details["test"],
         **({"test_std": details["test_std"][name]} if len(details["seeds"]) > 1 else {}),
         "shipped": details["shipped"][name],
-        "search_confirm": details["search"]["confirm"],
-        "difference": details["comparison"]["difference"],
+        **({"search_confirm": details["search"]["confirm"], "difference": compared["difference"]} if compared is not None else {}),
     }
 
 

@@ -1,0 +1,24 @@
+"""A search that trains nothing leaves a winner all the same, which is trained and shipped; nothing is said of a score that nobody knows."""
+
+from pathlib import Path
+
+from recorded_project import SEARCH, inside, make_recorded_project, run_stages
+from small_images import one_thread
+
+__all__ = ["one_thread"]
+
+
+def test_the_winner_by_proxies_is_trained_and_ships(tmp_path: Path) -> None:
+    proxies = {"name": "proxy", "measures": ["parameters", "naswot"], "batch_size": 8}
+    search = {**SEARCH, "strategy": "random", "trials": 3, "evaluator": proxies, "objective": {"metrics": ["naswot"]}}
+    with inside(tmp_path):
+        project = make_recorded_project(tmp_path, search=search)
+        run_stages(["prepare", "search", "train", "export"])
+    best = project.read("search/best.json")
+    assert (best["score"], best["confirm"], best["metric"]) == (None, None, "accuracy")
+    assert "naswot" in best["metrics"]["select"]
+    assert project.read("train/details.json")["comparison"] is None
+    lines = dict(project.read("search/summary.json")["lines"])
+    assert lines["winner"].endswith("accuracy is not known before the training")
+    assert "against search" not in dict(project.read("train/summary.json")["lines"])
+    assert project.read("export/manifest.json")["test"]["accuracy"] >= 0
