@@ -1,6 +1,6 @@
 """Families of search methods side by side on real images: what each finds in equal CPU seconds, trained again from scratch.
 
-    python benchmarks/families.py --archive ../shared/data/fashion_mnist/fashion_mnist.npz --limit 10000 --log families.jsonl
+    python -m benchmarks.families --archive ../shared/data/fashion_mnist/fashion_mnist.npz --limit 10000 --log families.jsonl
 
 The space is `cell`, small. A family that trains its candidates takes trials until its CPU seconds are used; one that shares weights
 first measures a few of its steps and a look, which it is charged for, and plans a schedule that fits into what is left. Each names its
@@ -12,12 +12,10 @@ how far that is from the mean of the random architectures, and the standard erro
 
 import argparse
 import json
-import os
-import statistics
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -26,6 +24,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
+from benchmarks.pieces import Budget, Log, table
 from flows import search_start
 from flows.searches import Search
 from nas.architecture import Architecture
@@ -50,7 +49,7 @@ FINALISTS, WARM_UP, MEASURED = 3, 2, 6
 RECIPE = {"learning_rate": 0.05, "weight_decay": 5e-4, "batch_size": 32}
 SHARING = {"learning_rate": 0.05, "weight_decay": 3e-4, "batch_size": 32, "gradient_clip": 5.0}
 SCRATCH = {"name": "scratch", "recipe": RECIPE, "device": "cpu"}
-SHARED = {"name": "shared", "recipe": SHARING, "device": "cpu"}
+SHARED = {"name": "shared", "last_looks": 6, "recipe": SHARING, "device": "cpu"}
 LOOKING = {**SHARED, "steps": 0}
 EVOLUTION = {"name": "evolution", "population": 12, "tournament": 4}
 
@@ -102,63 +101,6 @@ class Plan(NamedTuple):
     batch: int
     steps: int
     retrain_steps: int
-
-
-class Budget:
-    """CPU seconds of this process, and of those that it started, from now on."""
-
-    def __init__(self, seconds: float) -> None:
-        self._end = self._now() + seconds
-        self._seconds = seconds
-
-    @property
-    def left(self) -> float:
-        """What is left; below 0 when more was used."""
-        return self._end - self._now()
-
-    @property
-    def used(self) -> float:
-        """What was used."""
-        return self._seconds - self.left
-
-    def _now(self) -> float:
-        return sum(os.times()[:4])
-
-
-class Log:
-    """Finished pieces, one JSON line each, durable at once. A line that a kill cut off is dropped.
-
-    The first line holds the plan. Raises ValueError when the file is of another plan.
-    """
-
-    def __init__(self, path: Path, plan: Mapping[str, Any]) -> None:
-        path.touch()
-        whole = path.read_bytes()
-        with path.open("r+b") as file:
-            file.truncate(whole.rfind(b"\n") + 1)
-        self._path = path
-        self.pieces: list[dict[str, Any]] = [json.loads(line) for line in path.read_text().splitlines()]
-        head = json.loads(json.dumps({"piece": "plan", **plan}))
-        if not self.pieces:
-            self.add(head)
-        if self.pieces[0] != head:
-            raise ValueError(f"{path} is the log of another plan, {json.dumps(self.pieces[0])}: give a new file with --log")
-
-    def once(self, key: Mapping[str, Any], work: Callable[[], Mapping[str, Any]]) -> dict[str, Any]:
-        """Return the piece with this key, which is made and added when it is not there."""
-        for piece in self.pieces:
-            if all(piece.get(name) == value for name, value in key.items()):
-                return piece
-        return self.add({**key, **work()})
-
-    def add(self, piece: dict[str, Any]) -> dict[str, Any]:
-        """Append a piece."""
-        self.pieces.append(piece)
-        with self._path.open("a") as file:
-            file.write(json.dumps(piece) + "\n")
-            file.flush()
-            os.fsync(file.fileno())
-        return piece
 
 
 def run_family(name: str, bench: Bench, plan: Plan) -> dict[str, Any]:
@@ -251,16 +193,13 @@ def trained(architecture: Mapping[str, str], seed: int, bench: Bench, plan: Plan
 
 
 class Bout:
-    """The measurement itself: pieces from the log, and those that are still to be made."""
+    """The measurement itself: pieces from the log, and those that are still to be made. `folder` holds the prepared data in `data`."""
 
-    def __init__(self, options: argparse.Namespace, folder: Path) -> None:
-        self.plan = Plan(**{name: getattr(options, name) for name in Plan._fields})
-        source, splits = Npz(path=str(options.archive.resolve())), Splits(limit=options.limit)
-        description = prepare(source, splits, folder / "data", task="image_classification", root=Path())
-        self.log = Log(options.log, {**self.plan._asdict(), "digest": description.digest})
-        space = Cell(widths=self.plan.widths, cells=self.plan.cells)
-        self.bench = Bench(space, ImageClassification().bind(description), Dataset.open(folder / "data"), folder / "trained", 0)
-        self.folder = folder
+    def __init__(self, plan: Plan, log: Log, folder: Path) -> None:
+        self.plan, self.log, self.folder = plan, log, folder
+        dataset = Dataset.open(folder / "data")
+        space = Cell(widths=plan.widths, cells=plan.cells)
+        self.bench = Bench(space, ImageClassification().bind(dataset.description), dataset, folder / "trained", 0)
 
     def searched(self, family: str, seed: int) -> dict[str, Any]:
         """A family's search."""
@@ -285,49 +224,22 @@ def cell_of(architecture: Mapping[str, str]) -> str:
     return ", ".join(f"{count} {operation}" for operation, count in Counter(architecture.values()).most_common())
 
 
-def table(found: Sequence[tuple[str, Sequence[float]]], randoms: Sequence[float]) -> dict[str, Any]:
-    """Means and standard errors in points of test accuracy, from the accuracies of each winner and one of every random architecture.
-
-    The standard error of a difference joins that of the random mean with that of the winners, whose spread over seeds is pooled over
-    all families, since two or three trainings alone say little about it.
-    """
-    pooled = _pooled([values for _, values in found])
-    mean, spread = statistics.mean(randoms), _spread(randoms)
-    rows = []
-    for family in dict.fromkeys(name for name, _ in found):
-        values = [value for name, row in found if name == family for value in row]
-        difference = statistics.mean(values) - mean
-        error = (spread**2 / len(randoms) + pooled**2 / len(values)) ** 0.5
-        row = {"mean": statistics.mean(values), "std": _spread(values), "difference": difference, "standard_error": error}
-        figures = {name: round(100 * value, 3) for name, value in row.items()}
-        rows.append({"family": family, "trainings": len(values), **figures, "beats_random": difference > 0})
-    random = {"mean": round(100 * mean, 3), "std": round(100 * spread, 3), "best": round(100 * max(randoms), 3)}
-    return {"random": {**random, "architectures": len(randoms)}, "families": rows}
-
-
-def _pooled(groups: Sequence[Sequence[float]]) -> float:
-    several = [group for group in groups if len(group) > 1]
-    freedom = sum(len(group) - 1 for group in several)
-    return (sum(statistics.variance(group) * (len(group) - 1) for group in several) / freedom) ** 0.5 if freedom else 0.0
-
-
-def _spread(values: Sequence[float]) -> float:
-    return statistics.stdev(values) if len(values) > 1 else 0.0
-
-
-def measure(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
+def measure(bout: Bout, options: argparse.Namespace) -> dict[str, Any]:
     """Make every piece that the log does not hold, and return the table."""
-    bout = Bout(options, folder)
     randoms = [bout.accuracies(architecture, options.seeds[:1])[0] for architecture in bout.randoms(options.randoms, options.random_seed)]
-    print(f"random architectures: {[round(100 * value, 2) for value in randoms]}", flush=True)
+    print(f"random architectures: {_percent(randoms)}", flush=True)
     found = []
     for seed, family in ((seed, family) for seed in options.search_seeds for family in options.families):
         piece = bout.searched(family, seed)
         values = bout.accuracies(piece["architecture"], options.seeds)
         cost = f"{piece['trials']} trials in {piece['cpu_seconds']} CPU s"
-        print(f"{family}, seed {seed}: {[round(100 * value, 2) for value in values]}, {cell_of(piece['architecture'])}; {cost}", flush=True)
+        print(f"{family}, seed {seed}: {_percent(values)}, {cell_of(piece['architecture'])}; {cost}", flush=True)
         found.append((family, values))
     return table(found, randoms)
+
+
+def _percent(accuracies: Sequence[float]) -> str:
+    return " ".join(f"{100 * accuracy:.2f}" for accuracy in accuracies)
 
 
 def main() -> None:
@@ -338,9 +250,13 @@ def main() -> None:
     if unknown := [name for name in options.families if name not in FAMILIES]:
         sys.exit(f"families: no family is named {unknown[0]!r}: pick from {', '.join(FAMILIES)}")
     pin_threads()
+    plan = Plan(**{name: getattr(options, name) for name in Plan._fields})
+    source, splits = Npz(path=str(options.archive.resolve())), Splits(limit=options.limit)
     with tempfile.TemporaryDirectory() as name:
         try:
-            print(json.dumps(measure(options, Path(name))))
+            described = prepare(source, splits, Path(name) / "data", task="image_classification", root=Path())
+            with Log(options.log, {**plan._asdict(), "digest": described.digest}) as log:
+                print(json.dumps(measure(Bout(plan, log, Path(name)), options)))
         except ValueError as error:
             sys.exit(f"families: {error}")
 
