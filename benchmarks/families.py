@@ -104,7 +104,10 @@ class Plan(NamedTuple):
 
 
 def run_family(name: str, bench: Bench, plan: Plan) -> dict[str, Any]:
-    """Search by one family; returns the winner, the CPU seconds and trials of the search, and the curves of a gradient method."""
+    """Search by one family; returns the winner, the CPU seconds and trials of the search, and the curves of a gradient method.
+
+    `own` is what a method that shares weights named first, so what it decided for before any architecture was looked at.
+    """
     budget, counts, former = Budget(plan.seconds), list[int](), None
     for number, phase in enumerate(FAMILIES[name], 1):
         part = Budget(budget.left if number == len(FAMILIES[name]) else phase.share * plan.seconds)
@@ -117,17 +120,19 @@ def run_family(name: str, bench: Bench, plan: Plan) -> dict[str, Any]:
         strategy = search_start.prepare(Path(), chosen, bench)
         found = list(_trials(chosen, strategy, bench, part))
         former = chosen.evaluator.state_dict()
-        counts.append(len(found) - chosen.evaluator.looks)
+        named = [trial for trial in found if trial.proposal.steps == 0 and chosen.evaluator.looks]
+        counts.append(len(found) - len(named))
     comparable = [trial for trial in strategy.candidates(found) if chosen.evaluator.comparable(trial)]
     best = finalists(comparable, chosen.evaluator, chosen.objective, count=FINALISTS, split="confirm")[0]
     chosen.evaluator.forget(set())
     scores = {"select": best.trial.score.values[0] if best.trial.score else None, "confirm": best.score.values[0]}
-    found_out = {"architecture": dict(best.trial.architecture), "cpu_seconds": round(budget.used, 1), "trials": counts}
-    return {**found_out, **scores, "curves": _curves(strategy)}
+    own = {"own": dict(named[0].architecture)} if named else {}
+    cost = {"cpu_seconds": round(budget.used, 1), "trials": counts}
+    return {"architecture": dict(best.trial.architecture), **own, **cost, **scores, "curves": _curves(strategy)}
 
 
 def _chosen(phase: Phase, plan: Plan, bench: Bench, trials: int | None, before: int = 0) -> Search:
-    """The settings of a phase; without a number of trials, those that its steps are measured with. `before`: trials so far."""
+    """The settings of a phase, after so many trials `before`; without a number of trials, those that its steps are measured with."""
     count = 10**6 if trials is None else trials
     strategy = {**phase.strategy, **{name: max(1, round(share * count)) for name, share in phase.trials.items()}}
     evaluator = {**phase.evaluator, "recipe": {**phase.evaluator["recipe"], "batch_size": plan.batch}}
@@ -146,8 +151,8 @@ def _fitting(chosen: Search, bench: Bench, budget: Budget) -> int:
     strategy = search_start.prepare(Path(), chosen, bench)
     running = search(strategy, evaluator, chosen.objective, MemoryJournal(), trials=chosen.trials, seed=bench.seed)
     for _ in range(WARM_UP):
-        next(running)
-    trial, start = next(running), budget.used
+        trial = next(running)
+    start = budget.used
     for _ in range(MEASURED):
         trial = next(running)
     step, start = (budget.used - start) / MEASURED, budget.used
@@ -235,6 +240,10 @@ def measure(bout: Bout, options: argparse.Namespace) -> dict[str, Any]:
         cost = f"{piece['trials']} trials in {piece['cpu_seconds']} CPU s"
         print(f"{family}, seed {seed}: {_percent(values)}, {cell_of(piece['architecture'])}; {cost}", flush=True)
         found.append((family, values))
+        if options.own and "own" in piece:
+            values = bout.accuracies(piece["own"], options.seeds)
+            print(f"{family}, seed {seed}, before the looks: {_percent(values)}, {cell_of(piece['own'])}", flush=True)
+            found.append((f"{family}, before the looks", values))
     return table(found, randoms)
 
 
@@ -266,7 +275,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--archive", type=Path, required=True, help="npz with x_train, y_train, x_test, y_test")
     parser.add_argument("--limit", type=int, default=10_000, help="training images in all")
     parser.add_argument("--log", type=Path, required=True, help="JSON lines of what is finished; made when it is missing")
-    parser.add_argument("--families", type=_words, default=list(FAMILIES), help="comma-separated")
+    parser.add_argument("--families", type=lambda text: text.split(","), default=list(FAMILIES), help="comma-separated")
     parser.add_argument("--seconds", type=float, default=120.0, help="CPU seconds of each search")
     parser.add_argument("--search-seeds", type=_numbers, default=(0,), help="every family searches once from each")
     parser.add_argument("--widths", type=_numbers, default=(8, 16), help="channels per stage")
@@ -275,13 +284,10 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--steps", type=int, default=80, help="of a candidate that is trained by itself")
     parser.add_argument("--retrain-steps", type=int, default=400, help="of a winner or a random architecture, batch 64")
     parser.add_argument("--seeds", type=_numbers, default=(0, 1), help="of the trainings of a winner; randoms are trained from the first")
+    parser.add_argument("--own", action="store_true", help="also train what methods that share weights decided for before any look")
     parser.add_argument("--randoms", type=int, default=20, help="random architectures")
     parser.add_argument("--random-seed", type=int, default=0, help="draws them")
     return parser.parse_args()
-
-
-def _words(text: str) -> list[str]:
-    return text.split(",")
 
 
 def _numbers(text: str) -> tuple[int, ...]:
