@@ -32,7 +32,7 @@ class Reinforce(Strategy):
     """`lstm` decides one choice after the other and knows the earlier answers; `independent` keeps a logit per option."""
     learning_rate: float | None = Field(None, gt=0)
     """Step size of Adam; null takes 0.007 for `lstm` and 0.1 for `independent`. At 0.03 and more an LSTM settles on the first luck."""
-    bias_rate: float = Field(0.1, gt=0)
+    bias_rate: float = Field(0.14, gt=0)
     """Step size of Adam for the biases of an LSTM's answers, which are what `independent` has as logits: those are to learn as fast there,
     and the rest of the LSTM what they cannot say. The same as `learning_rate` is the plain controller."""
     entropy: float = Field(0.3, ge=0)
