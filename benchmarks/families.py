@@ -87,6 +87,7 @@ FAMILIES: Mapping[str, Sequence[Phase]] = {
     ],
     "darts": [Phase({"name": "darts"}, SHARED, trials={"decay_trials": 1.0})],
     "darts-unguarded": [Phase({"name": "darts", "guard": "none"}, SHARED)],
+    "darts-curvature": [Phase({"name": "darts", "guard": "curvature"}, {**SHARED, "curvature_every": 20})],
     "gdas": [Phase({"name": "gdas"}, SHARED, trials={"warmup": 1 / 3, "anneal": 2 / 3})],
     "drnas": [Phase({"name": "drnas"}, SHARED)],
 }
@@ -113,7 +114,7 @@ def run_family(name: str, bench: Bench, plan: Plan) -> dict[str, Any]:
         part = Budget(budget.left if number == len(FAMILIES[name]) else phase.share * plan.seconds)
         chosen = _chosen(phase, plan, bench, None)
         if chosen.evaluator.looks:
-            chosen = _chosen(phase, plan, bench, _fitting(chosen, bench, part), sum(counts))
+            chosen = _chosen(phase, plan, bench, _fitting(phase, chosen, bench, part), sum(counts))
         chosen.evaluator.bind(bench)
         if former is not None:
             chosen.evaluator.load_state_dict(former)
@@ -145,17 +146,17 @@ def _chosen(phase: Phase, plan: Plan, bench: Bench, trials: int | None, before: 
     return Search(seed=bench.seed, trials=count, space=bench.space, strategy=strategy, evaluator=evaluator)  # type: ignore[arg-type]
 
 
-def _fitting(chosen: Search, bench: Bench, budget: Budget) -> int:
+def _fitting(phase: Phase, chosen: Search, bench: Bench, budget: Budget) -> int:
     """The trials that fit into a budget beside the looks at the end, by some trials and a look on weights that are thrown away."""
     evaluator = chosen.evaluator.model_copy().bind(bench)
     strategy = search_start.prepare(Path(), chosen, bench)
     running = search(strategy, evaluator, chosen.objective, MemoryJournal(), trials=chosen.trials, seed=bench.seed)
     for _ in range(WARM_UP):
         trial = next(running)
-    start = budget.used
-    for _ in range(MEASURED):
+    start, count = budget.used, max(MEASURED, phase.evaluator.get("curvature_every", 0))
+    for _ in range(count):
         trial = next(running)
-    step, start = (budget.used - start) / MEASURED, budget.used
+    step, start = (budget.used - start) / count, budget.used
     evaluator.reassess(trial, "select")
     looks = (chosen.evaluator.looks + FINALISTS) * (budget.used - start)
     return max(WARM_UP, int((budget.left - looks) / max(step, 1e-4)))
