@@ -79,7 +79,7 @@ FAMILIES: Mapping[str, Sequence[Phase]] = {
     "asha": [Phase({"name": "halving", "strategy": EVOLUTION}, SCRATCH, rungs=(1 / 3, 1.0))],
     "enas": [
         Phase({"name": "random"}, {**SHARED, "last_looks": 1}, 0.4, schedule=0.4),
-        Phase({"name": "reinforce", "batch": 10}, SHARED, 0.6),
+        Phase({"name": "reinforce"}, SHARED, 0.6),
     ],
     "spos": [
         Phase({"name": "random"}, {**SHARED, "last_looks": 1}, 0.7),

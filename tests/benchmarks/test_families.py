@@ -27,7 +27,7 @@ def run(archive: Path, log: Path, *more: str) -> subprocess.CompletedProcess[str
     """One run of the benchmark, as small as it can be."""
     small = ["--seconds", "1", "--widths", "4", "--steps", "3", "--retrain-steps", "5", "--randoms", "2", "--limit", "300", "--seeds", "0"]
     command = [sys.executable, "-m", "benchmarks.families", "--archive", str(archive), "--log", str(log), *small, *more]
-    return subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=240)
+    return subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=280)
 
 
 def test_it_ends_with_its_table_and_goes_on_from_its_log(archive: Path, tmp_path: Path) -> None:
