@@ -153,15 +153,16 @@ def _number_at_end(text: str) -> int:
     return int(match[0]) if match else 0
 
 
-def measure(question: Question, texts: Sequence[str], runs: int, processes: int) -> list[dict[str, Any]]:
-    """All strategies, one after the other, their runs side by side in processes of one thread each."""
+def measure(question: Question, texts: Sequence[str], seeds: range, processes: int) -> list[dict[str, Any]]:
+    """All strategies, one after the other, their runs side by side in processes of one thread each; every strategy has the same seeds."""
+    runs = len(seeds)
     rows = []
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
         os.environ[name] = "1"  # read when a process imports NumPy, which its first import of this file does
     with ProcessPoolExecutor(processes, get_context("spawn")) as pool:
         for text in texts:
             settings = parse_strategy(text)
-            results = list(pool.map(_job, [(question, settings, seed) for seed in range(runs)], chunksize=max(1, runs // (4 * processes))))
+            results = list(pool.map(_job, [(question, settings, seed) for seed in seeds], chunksize=max(1, runs // (4 * processes))))
             for position, evaluations in enumerate(question.evaluations):
                 values = [result[position][0] for result in results]
                 milliseconds = statistics.mean(result[position][1] for result in results)
@@ -182,6 +183,7 @@ def main() -> None:
     parser.add_argument("--strategies", default="random,evolution", help="comma-separated, each name[:setting=value…]")
     parser.add_argument("--evaluations", default="50,100,180")
     parser.add_argument("--runs", type=int, default=100)
+    parser.add_argument("--first-seed", type=int, default=0, help="of the runs, so that settings chosen by some can be tried on others")
     parser.add_argument("--features", choices=["all", "none"], default="all")
     parser.add_argument("--processes", type=int, default=len(os.sched_getaffinity(0)))
     chosen = parser.parse_args()
@@ -194,7 +196,8 @@ def main() -> None:
                 raise ValueError(wrong)
     except (ValueError, OSError) as error:
         sys.exit(f"nasbench201: {error}")
-    print(json.dumps(measure(question, chosen.strategies.split(","), chosen.runs, chosen.processes)))
+    seeds = range(chosen.first_seed, chosen.first_seed + chosen.runs)
+    print(json.dumps(measure(question, chosen.strategies.split(","), seeds, chosen.processes)))
 
 
 if __name__ == "__main__":

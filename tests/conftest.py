@@ -1,5 +1,6 @@
 """What holds for every test."""
 
+import hypothesis
 import pytest
 
 
@@ -12,3 +13,8 @@ def _leave_the_other_cores_alone() -> None:
     import torch
 
     torch.set_num_threads(1)
+
+
+# Machines that test are shared, and one pause of theirs is no fault of what is tested.
+hypothesis.settings.register_profile("unhurried", deadline=None)
+hypothesis.settings.load_profile("unhurried")

@@ -7,17 +7,21 @@ cells on 32 x 32 images it is the published network; smaller settings keep its s
 from collections.abc import Mapping
 from functools import lru_cache, partial
 from itertools import permutations
-from typing import Annotated, Any, Literal, final
+from typing import TYPE_CHECKING, Annotated, Any, Literal, final
 
 import torch
 from annotated_types import MinLen
 from pydantic import Field, PositiveInt
 from torch import Tensor, nn
 
+from nas.architecture import Architecture
 from nas.spaces.base import Options, Picker, SearchSpace, image_channels
 from nas.spaces.graph import path_features
 from nas.spaces.shared_edges import Mixed, Zero, carries, flow
 from nas.tasks.base import Task
+
+if TYPE_CHECKING:
+    from nas.architecture import Mixture
 
 NODES = 4
 EDGES = tuple((source, target) for target in range(1, NODES) for source in range(target))
@@ -49,6 +53,13 @@ class Cell(SearchSpace):
             width = outputs
             layers += [CellBlock(pick, width) for _ in range(self.cells)]
         return nn.Sequential(*layers, nn.BatchNorm2d(width), nn.ReLU(), task.head(width))
+
+    def discretize(self, mixture: "Mixture", task: Task) -> Architecture:
+        """Return the heaviest operation besides `none` of every edge, as the DARTS paper does (section 2.4).
+
+        How heavy `none` is says nothing: it only scales what the others add, and normalisation undoes that (Liu et al. 2019).
+        """
+        return Architecture({name: OPERATIONS[1 + int(mixture[name][1:].argmax())] for name in mixture})
 
     def canonical(self, architecture: Mapping[str, str], task: Task) -> str:
         """Return the sound form of the cell; see `canonical_form`. Raises ValueError for an unknown operation."""

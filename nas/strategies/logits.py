@@ -3,7 +3,7 @@
 import heapq
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import chain
+from itertools import chain, islice
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -22,6 +22,8 @@ Vector = NDArray[np.float64]
 
 _POINTS = 200
 _BETAS = 0.5, 0.999
+_FAINT = 1e-3
+"""How much the logits weigh beside an architecture that is already chosen."""
 _CURVES = ("trial", "entropy", "skip_share", "skip_weight")
 
 
@@ -113,17 +115,29 @@ class Logits(Strategy):
         self._begin(rng)
         rejected = rejected_in(history)
         different: dict[str, Architecture] = {}
-        decided = self.discretize(to_mixture(self.choices, self.expected))
-        for tried, architecture in enumerate(chain([decided], self.likely(self.expected))):
-            if len(different) == count or tried > 100 * count + len(rejected):
+        tries = 100 * count + len(rejected)
+        ruled = (self._ruled(architecture) for architecture in islice(self.likely(self.expected), tries))
+        for architecture in chain([self.decided], ruled, islice(self.likely(self.expected), tries)):
+            if len(different) == count:
                 break
             if architecture not in rejected:
                 different.setdefault(self.canonical(architecture), architecture)
         return list(different.values())
 
+    @property
+    def decided(self) -> Architecture:
+        """The architecture that the logits decide for, by the space's rules."""
+        return self.discretize(to_mixture(self.choices, self.expected))
+
     def likeliest(self, rejected: set[Architecture]) -> Architecture | None:
         """Return the architecture that the logits decide for, or the next likely one where that was rejected; None: all were."""
-        return next((architecture for architecture in self.likely(self.expected) if architecture not in rejected), None)
+        likely = chain([self.decided], self.likely(self.expected))
+        return next((architecture for architecture in likely if architecture not in rejected), None)
+
+    def _ruled(self, architecture: Architecture) -> Architecture:
+        """What the space's rules make of an architecture, where the logits speak only for what these leave open."""
+        chosen = [np.array([float(option == architecture[choice.name]) for option in choice.options]) for choice in self.choices]
+        return self.discretize(to_mixture(self.choices, np.concatenate([*chosen, []]) + _FAINT * self.expected))
 
     def likely(self, weights: Vector) -> Iterator[Architecture]:
         """Yield every architecture, the likeliest first, where each choice draws its option by weight; of equals the first."""
@@ -177,7 +191,8 @@ class Logits(Strategy):
         """Add a point to the curves; when there are too many, every second one goes."""
         if self._logits is None or (self._told - 1) % self._stride:
             return
-        self._points.append([float(number), *shape(self.choices, self.expected), *self.extra().values(), *self._logits.tolist()])
+        told = shape(self.choices, self.expected, self.decided)
+        self._points.append([float(number), *told, *self.extra().values(), *self._logits.tolist()])
         if len(self._points) > _POINTS:
             self._points, self._stride = self._points[::2], self._stride * 2
 
@@ -204,17 +219,17 @@ def through_softmax(choices: Choices, weights: Vector, gradient: Vector) -> Vect
     return np.concatenate([part * (slope - part @ slope) for part, slope in pairs])
 
 
-def shape(choices: Choices, weights: Vector) -> tuple[float, float, float]:
+def shape(choices: Choices, weights: Vector, decided: Architecture) -> tuple[float, float, float]:
     """Return the entropy as a share of the highest and, where a skip is offered, the share of choices decided for it and its weight."""
-    entropies, decided, heavy = [], [], []
+    entropies, skipped, heavy = [], [], []
     for choice, part in zip(choices, parts(choices, weights), strict=True):
         if len(part) > 1:
             entropies.append(-float(part @ np.log(part + 1e-300)) / float(np.log(len(part))))
         skips = [option.startswith("skip") for option in choice.options]
         if any(skips):
-            decided.append(float(skips[int(part.argmax())]))
+            skipped.append(float(decided[choice.name].startswith("skip")))
             heavy.append(float(part[skips].sum()))
-    return tuple(float(np.mean(values)) if values else 0.0 for values in (entropies, decided, heavy))  # type: ignore[return-value]
+    return tuple(float(np.mean(values)) if values else 0.0 for values in (entropies, skipped, heavy))  # type: ignore[return-value]
 
 
 def to_mixture(choices: Choices, vector: Vector) -> "Mixture":

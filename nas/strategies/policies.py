@@ -20,11 +20,12 @@ Pick = Callable[[int, Vector], int]
 class Policy(ABC):
     """Probabilities of the options of one choice after the other.
 
-    `weights` is a vector of all that is learned, and `part` its pieces by name, which share its memory.
+    `weights` is a vector of all that is learned, and `part` its pieces by name, which share its memory. `biases` names the pieces that
+    are logits by themselves, beside weights that give logits from the answers before.
     """
 
-    def __init__(self, shapes: Mapping[str, tuple[int, ...]]) -> None:
-        self._shapes = shapes
+    def __init__(self, shapes: Mapping[str, tuple[int, ...]], biases: Sequence[str] = ()) -> None:
+        self._shapes, self.biases = shapes, biases
         self.weights = np.zeros(sum(math.prod(shape) for shape in shapes.values()))
         self.part = self.pieces(self.weights)
 
@@ -90,7 +91,7 @@ class Controller(Policy):
         shapes: dict[str, tuple[int, ...]] = {"start": (hidden,), "gates": (2 * hidden, 4 * hidden), "gates_bias": (4 * hidden,)}
         for position, count in enumerate(counts):
             shapes |= {f"embedding_{position}": (count, hidden), f"head_{position}": (hidden, count), f"bias_{position}": (count,)}
-        super().__init__(shapes)
+        super().__init__(shapes, [f"bias_{position}" for position in range(len(counts))])
         self._counts, self._hidden = counts, hidden
         self.weights[:] = rng.uniform(-0.08, 0.08, len(self.weights))
 

@@ -33,6 +33,9 @@ class Reinforce(Strategy):
     """`lstm` decides one choice after the other and knows the earlier answers; `independent` keeps a logit per option."""
     learning_rate: float | None = Field(None, gt=0)
     """Step size of Adam; null takes 0.007 for `lstm` and 0.1 for `independent`. At 0.03 and more an LSTM settles on the first luck."""
+    bias_rate: float = Field(0.14, gt=0)
+    """Step size of Adam for the biases of an LSTM's answers, which are what `independent` has as logits: those are to learn as fast there,
+    and the rest of the LSTM what they cannot say. The same as `learning_rate` is the plain controller."""
     entropy: float = Field(0.3, ge=0)
     """Weight of the policy's entropy, in units of the mean distance of the rewards from the baseline."""
     baseline_decay: float = Field(0.9, ge=0, lt=1)
@@ -132,7 +135,9 @@ class _Learner:
 
     def __init__(self, policy: "Policy", settings: Reinforce) -> None:
         self.policy, self._settings = policy, settings
-        self._rate = settings.learning_rate or (0.1 if settings.policy == "independent" else 0.007)
+        self._rates = np.full_like(policy.weights, settings.learning_rate or (0.1 if settings.policy == "independent" else 0.007))
+        for name in policy.biases:
+            policy.pieces(self._rates)[name][:] = settings.bias_rate
         self._first, self._second = np.zeros_like(policy.weights), np.zeros_like(policy.weights)
         self._sums = [0.0, 0.0, 0.0, 0.0]  # decayed: of rewards and how many they are, of distances and how many they are
         self.curves: dict[str, list[float]] = {"trial": [], "entropy": [], "baseline": []}
@@ -163,7 +168,7 @@ class _Learner:
         self._first = 0.9 * self._first + 0.1 * gradient
         self._second = 0.999 * self._second + 0.001 * gradient**2
         mean, square = self._first / (1 - 0.9**step), self._second / (1 - 0.999**step)
-        self.policy.weights += self._rate * mean / (np.sqrt(square) + 1e-8)
+        self.policy.weights += self._rates * mean / (np.sqrt(square) + 1e-8)
 
     def state_dict(self) -> dict[str, Any]:
         import torch  # snapshots hold tensors; a search that makes none can do without

@@ -113,6 +113,12 @@ def test_two_convolutions_side_by_side_are_not_one() -> None:
     assert len({shared, twice, once_used_twice}) == 3
 
 
+def test_a_mixture_stands_for_its_heaviest_operations_besides_none() -> None:
+    mixture = {f"edge_{source}_{target}": torch.tensor([0.9, 0.01, 0.02, 0.04, 0.03]) for source, target in EDGES}
+    mixture["edge_0_2"] = torch.tensor([0.1, 0.6, 0.1, 0.1, 0.1])
+    assert Cell().discretize(mixture, task_of()) == cell("nor_conv_3x3", "skip_connect", *["nor_conv_3x3"] * 4)
+
+
 def test_live_edges_lie_between_input_and_output() -> None:
     assert live_edges(set(EDGES)) == list(EDGES)
     assert live_edges({(0, 1), (1, 2)}) == []

@@ -245,11 +245,11 @@ def test_a_space_of_numbers_refuses_in_a_sentence() -> None:
 
 
 def test_the_heaviest_options_make_the_architecture() -> None:
-    task = task_of()
-    choices = CELL.choices(task)
+    task, space = task_of(), Nested()
+    choices = space.choices(task)
     wanted = choices.sample(np.random.default_rng(5))
     mixture = {choice.name: torch.tensor([1.0 + (option == wanted[choice.name]) for option in choice.options]) for choice in choices}
-    assert CELL.discretize(mixture, task) == wanted
+    assert space.discretize(mixture, task) == wanted
 
 
 def test_decisions_inside_options_are_recorded_and_dropped_when_unasked() -> None:

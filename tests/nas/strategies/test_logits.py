@@ -1,5 +1,6 @@
 """What gradient methods share: Adam as PyTorch has it, architectures by likelihood, and curves that stay short."""
 
+from collections.abc import Mapping
 from itertools import pairwise
 
 import numpy as np
@@ -7,7 +8,7 @@ import pytest
 import torch
 from fake_search import CHOICES, Fake, gradient_at, run_search
 
-from nas.architecture import Choice, Choices
+from nas.architecture import Architecture, Choice, Choices
 from nas.journal import MemoryJournal
 from nas.objective import Objective
 from nas.search import search
@@ -113,6 +114,32 @@ def test_the_conclusion_names_different_functions_that_break_no_constraint() -> 
     assert len(strategy.conclude([], 2, np.random.default_rng(0))) == 2
     unasked = Darts().bind(SMALL)
     assert unasked.conclude([], 1, np.random.default_rng(0)) == unasked.conclude([], 1, np.random.default_rng(9))
+
+
+def without_none(mixture: Mapping[str, torch.Tensor]) -> Architecture:
+    """The heaviest options besides those named none."""
+    allowed = {choice.name: [option for option in choice.options if option != "none"] for choice in CHOICES}
+    pairs = {choice.name: dict(zip(choice.options, mixture[choice.name].tolist(), strict=True)) for choice in CHOICES}
+    return Architecture({name: max(options, key=lambda option, name=name: pairs[name][option]) for name, options in allowed.items()})  # type: ignore[misc]
+
+
+def test_what_is_decided_named_and_told_follows_the_rules_of_the_space() -> None:
+    strategy = Darts(warmup=0).bind(CHOICES, discretize=without_none)
+    strategy.ask([], np.random.default_rng(0))
+    strategy.reset(np.concatenate([np.array([3.0, 2, *[0] * (len(choice.options) - 2)]) for choice in CHOICES]))
+    proposal = strategy.ask([], np.random.default_rng(0))
+    assert proposal is not None
+    assert [proposal.architecture[name] for name in "abcd"] == ["skip"] * 4, "none is the heaviest, and the rules pass over it"
+    strategy.tell(Trial(0, proposal, Report({})))
+    assert strategy.telemetry()["skip_share"] == [1.0]
+    named = strategy.conclude([], 20, np.random.default_rng(0))
+    assert named[0] == proposal.architecture
+    assert len(set(named)) == 20
+    assert all("none" not in architecture.values() for architecture in named)
+    rejected = [Trial(0, Proposal(one), Report(error="large"), Score(-1.0, ())) for one in strategy.likely(strategy.expected)]
+    without = [trial for trial in rejected if "none" not in trial.architecture.values()]
+    named = strategy.conclude(without, 2, np.random.default_rng(0))
+    assert [one["a"] for one in named] == ["none", "none"], "where all that the rules allow was rejected, the others are looked at"
 
 
 @pytest.mark.parametrize("method", METHODS, ids=lambda method: type(method).__name__)

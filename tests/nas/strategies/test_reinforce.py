@@ -108,6 +108,28 @@ def test_an_update_is_a_step_of_adam_on_reward_less_baseline(clip: float | None)
     assert strategy.telemetry()["baseline"][-1] == pytest.approx(total / weight)
 
 
+def test_the_biases_of_the_answers_move_at_a_rate_of_their_own() -> None:
+    strategy = begun(learning_rate=0.01, bias_rate=0.2, entropy=0)
+    assert strategy._learner is not None
+    policy = strategy._learner.policy
+    before = policy.weights.copy()
+    tell(strategy, [("012340", 1.0), ("222222", 5.0)])  # the first makes the baseline and teaches nothing
+    step = (0.1 / (1 - 0.9**2)) / (0.001 / (1 - 0.999**2)) ** 0.5  # of Adam where only the second gradient is not 0
+    for name, moved in policy.pieces(policy.weights - before).items():
+        rate = 0.0 if name == "embedding_5" else 0.2 if name.startswith("bias_") else 0.01  # nobody reads the last answer
+        assert np.abs(moved).max() == pytest.approx(rate * step, rel=1e-3), name
+
+
+def test_independent_logits_have_one_rate() -> None:
+    drawn = []
+    for bias_rate in (0.01, 0.5):
+        strategy = begun(policy="independent", learning_rate=0.01, bias_rate=bias_rate)
+        tell(strategy, [("444444", 1.0), ("000000", 9.0)] * 5)
+        assert strategy._learner is not None
+        drawn.append(strategy._learner.policy.weights.tolist())
+    assert drawn[0] == drawn[1]
+
+
 @pytest.mark.parametrize("policy", POLICIES)
 def test_what_earned_more_becomes_more_likely_and_what_earned_less_becomes_rare(policy: str) -> None:
     strategy = begun(policy=policy, entropy=0)
@@ -255,7 +277,7 @@ def test_a_search_without_snapshots_needs_no_pytorch() -> None:
 
 
 @pytest.mark.parametrize(
-    "settings", [{"policy": "gru"}, {"learning_rate": 0}, {"baseline_decay": 1}, {"batch": 0}, {"hidden": 0}, {"clip": 0}]
+    "settings", [{"policy": "gru"}, {"learning_rate": 0}, {"bias_rate": 0}, {"baseline_decay": 1}, {"batch": 0}, {"hidden": 0}, {"clip": 0}]
 )
 def test_impossible_settings_are_refused(settings: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):
