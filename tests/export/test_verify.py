@@ -56,7 +56,7 @@ def run(bundle: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
 def test_a_bundle_as_exported_passes(bundle: Path) -> None:
     done = run(bundle)
     assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout == "10 files as exported, 5 examples answered as exported\n"
+    assert done.stdout == "11 files as exported, 5 examples answered as exported\n"
     found = verify.verify(bundle)
     assert found["problems"] == []
     assert found["largest_difference"] < 1e-5

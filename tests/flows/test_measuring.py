@@ -23,7 +23,13 @@ from nas.evaluators.base import Bench
 from nas.spaces.chain import Chain
 
 __all__ = ["one_thread"]
-PLANTED: dict[str, Any] = {**SEARCH, "strategy": "random", "trials": 6, "space": {"name": "planted:Planted", "widths": [4, 8]}}
+PLANTED: dict[str, Any] = {
+    **SEARCH,
+    "preflight": True,
+    "strategy": "random",
+    "trials": 6,
+    "space": {"name": "planted:Planted", "widths": [4, 8]},
+}
 
 
 @pytest.fixture
@@ -164,7 +170,7 @@ def test_a_trained_file_needs_an_evaluator_that_trains_it(tmp_path: Path, evalua
     search = {**SEARCH, "strategy": "random", "evaluator": evaluator, "objective": objective}
     name = evaluator if isinstance(evaluator, str) else evaluator["name"]
     words = f"search.objective: 'int8_accuracy' is scored on a trained file, but {name!r} trains no network alone: use 'scratch'"
-    assert words in mistakes(tmp_path, search=search)
+    assert words in mistakes(tmp_path, search=search, export={"int8": "measure"})
     write_settings(tmp_path, search={**search, "objective": {"metrics": metrics, "constraints": {"latency_ms": "<= 1"}}})
     settings.read(tmp_path)
 

@@ -13,7 +13,7 @@ ROOMS = ("strategies", "spaces", "evaluators", "tasks", "data.sources")
 
 
 HELPERS = {
-    "evaluators": {"structure"},
+    "evaluators": {"structure", "wrapper"},
     "spaces": {"graph", "parts", "published", "shared_edges", "supernet"},
     "strategies": {"gaussian", "logits", "policies"},
 }
