@@ -186,7 +186,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--seconds", type=float, default=0.3, help="of each turn")
     parser.add_argument("--draw", type=int, default=0, help="which network")
-    parser.add_argument("--exporter", default="dynamo", help="the one of params.yaml; torchscript is faster")
+    parser.add_argument("--exporter", default="torchscript", help="the one of params.yaml is torchscript; dynamo is newer")
     parser.add_argument("--serve", nargs="*", default=[], help="further options of serve-model, without their dashes: max-delay-ms=1")
     parser.add_argument("--client", type=int, help=argparse.SUPPRESS)
     parser.add_argument("--shape", type=int, nargs="*", help=argparse.SUPPRESS)

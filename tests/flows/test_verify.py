@@ -130,6 +130,17 @@ def test_the_file_is_exported_again(copied: StageProject) -> None:
     assert "it is not the file that the manifest names" in nasflow("verify", "export").output
 
 
+@pytest.mark.parametrize("name", ["model.onnx", "predict.py", "variants/variants.json"])
+def test_a_file_of_the_bundle_that_was_altered_is_named(copied: StageProject, name: str) -> None:
+    with (copied.root / "results" / "export" / name).open("ab") as file:
+        file.write(b"#")
+    answer = nasflow("verify", "export")
+    assert answer.code == 1
+    assert f"differs, and this input changed: file: results/export/{name}" in answer.output.splitlines()[-1]
+    (copied.root / "results" / "export" / name).unlink()
+    assert f"file: results/export/{name}" in nasflow("verify", "export").output
+
+
 def test_what_cannot_be_asked_is_refused(copied: StageProject) -> None:
     for words, sentence in (
         (["9"], "the search has no trial 9: its trials are 0 to 3"),
