@@ -1,7 +1,29 @@
 """What holds for every test."""
 
+from pathlib import Path
+
 import hypothesis
 import pytest
+
+LONGEST = (
+    "flows/test_end_to_end.py",
+    "flows/test_pipeline.py",
+    "kills/test_pipeline.py",
+    "kills/test_searches.py",
+    "faults/test_faults.py",
+    "flows/test_stopped_runs.py",
+    "nas/testing/test_strangers.py",
+    "nas/spaces/test_space_contract.py",
+    "nas/test_workers.py",
+)
+"""Files of tests that take longest, these first: started last, one of them would run alone in the end."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the longest files."""
+    here = Path(__file__).parent
+    order = {here / name: place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: order.get(item.path, len(LONGEST)))
 
 
 @pytest.fixture(scope="session", autouse=True)
