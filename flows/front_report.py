@@ -2,6 +2,7 @@
 
 import csv
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -51,13 +52,21 @@ def write(target: Path, trials: Sequence[Trial], offered: Sequence[Mapping[str, 
     """Write candidates.json, pareto.csv and pareto.png: every scored trial by the two metrics that a person compares first."""
     atomic.write_json(target / FILE, [dict(candidate) for candidate in offered])
     names = axes(trials, objective)
-    front = {trial.number for trial in pareto_front(trials)}
+    front = {trial.number for trial in pareto_front(_by_both(trials, objective, names))}
     rows = [[trial.number, *values, int(trial.number in front)] for trial, values in _points(trials, names)]
     with (target / FRONT).open("w", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(["trial", names[1], names[0], "low", "high", "front"])
         writer.writerows(rows)
     plots.front(target / PLOT, [(row[1], row[2], row[3], row[4], bool(row[5])) for row in rows], names)
+
+
+def _by_both(trials: Sequence[Trial], objective: Objective, names: tuple[str, str]) -> list[Trial]:
+    """The trials with scores by both metrics that are shown, where the objective names but one: what costs less is better then."""
+    if len(objective.metrics) > 1 or names[0] == names[1]:
+        return list(trials)
+    both = objective.model_copy(update={"metrics": (objective.metrics[0], f"-{names[1]}")})
+    return [replace(trial, score=both.score(trial.report.metrics)) for trial, _ in _points(trials, names) if trial.report is not None]
 
 
 def axes(trials: Sequence[Trial], objective: Objective) -> tuple[str, str]:
