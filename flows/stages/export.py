@@ -53,8 +53,9 @@ def run(root: Path, settings: Settings, record: dict[str, Any]) -> None:
         console.progress(root, "export", 3) as report,
         tempfile.TemporaryDirectory(prefix="nasflow-export-") as place,
     ):
-        task, model = exported(settings, winner, trained, dataset, Path(place))
-        _, module = module_of(winner, trained, dataset)
+        task, module = module_of(winner, trained, dataset)
+        model, metadata = Path(place) / "model.onnx", provenance_of(winner, trained, dataset)
+        to_onnx(module, task.example(2), model, outputs=task.output_names, metadata=metadata, exporter=settings.export.exporter)
         report(1, f"{model.stat().st_size / 1024:.0f} KiB written")
         also = settings.target.batch_size
         parity, logits = check(model, module, dataset.as_bytes("test"), tolerance=settings.export.tolerance, also=also)
@@ -72,14 +73,6 @@ def run(root: Path, settings: Settings, record: dict[str, Any]) -> None:
         headline = {"bytes": manifest["bytes"], "latency_ms": ships.measurement.latency.middle, "parity": manifest["parity"]}
         atomic.write_json(folder / "metrics.json", headline | {"test": dict(ships.test)})
         atomic.write_json(folder / "summary.json", console.summary("Exported model", _rows(manifest, ships.test, browser is not None)))
-
-
-def exported(settings: Settings, winner: Mapping[str, Any], trained: Path, dataset: Dataset, place: Path) -> tuple[Task, Path]:
-    """The task, and the trained winner written to `place` as an ONNX file in floats."""
-    task, module = module_of(winner, trained, dataset)
-    model, metadata = place / "model.onnx", provenance_of(winner, trained, dataset)
-    to_onnx(module, task.example(2), model, outputs=task.output_names, metadata=metadata, exporter=settings.export.exporter)
-    return task, model
 
 
 def _refuse(root: Path, winner: Mapping[str, Any], parity: Parity, measured: Elsewhere | None) -> None:
