@@ -35,9 +35,7 @@ def run(root: Path, settings: Settings, record: dict[str, Any]) -> None:
     scored or too many failed, RunError when another process runs the same search or something was edited meanwhile.
     """
     pin_threads()
-    _assert_watched(settings, record)
-    for device in dict.fromkeys(device for entry in settings.search for device in entry.devices):
-        pick_device(device)  # raises before anything is done
+    _assert_ready(settings, record)
     chosen, task = settings.search[-1], settings.prepare.task
     dataset = Dataset.open(root / "results" / "prepare", splits=("fit", "select", "confirm"))
     task.bind(dataset.description)
@@ -63,6 +61,8 @@ def run(root: Path, settings: Settings, record: dict[str, Any]) -> None:
         ranked = finalists(candidates, measured or chosen.evaluator, chosen.objective, count=chosen.finalists, split="confirm")
         best = search_report.winner(chosen, task, ranked, _graph(measured)) | {"search": folder.fingerprint}
         offered = _offered(chosen, task, candidates, ranked, measured)
+        told = measuring.int8_of(root, settings, chosen, bench, record)
+        search_report.add_int8(offered, ranked, search_report.judged_by(chosen, task), told)
         with publish(root, "search", record | origin(*folders)) as target:
             search_report.write(target, trials, best, chosen)
             front_report.write(target, candidates, offered, chosen.objective)
@@ -79,7 +79,10 @@ def _offered(
     return [front_report.described(finalist, chosen, task, name, _graph(measured)) for finalist in (*ranked, *rest)]
 
 
-def _assert_watched(settings: Settings, record: Mapping[str, Any]) -> None:
+def _assert_ready(settings: Settings, record: Mapping[str, Any]) -> None:
+    """Raise where a device is not there, or a file would change unseen, before anything is done."""
+    for device in dict.fromkeys(device for entry in settings.search for device in entry.devices):
+        pick_device(device)
     unseen = watched.unwatched(record, [path for stage, _, path in settings.files() if stage == "search"])
     if unseen:
         raise RunError(f"dvc.yaml does not name {', '.join(unseen)}, so a changed file would go unseen: `nasflow check` puts it there")
