@@ -14,9 +14,10 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from multiprocessing import resource_tracker
+from multiprocessing import forkserver, resource_tracker
 from multiprocessing.connection import Connection, wait
-from multiprocessing.context import SpawnProcess
+from multiprocessing.context import ForkServerContext, SpawnContext
+from multiprocessing.process import BaseProcess
 from typing import Any, ParamSpec, Self, TypeVar, final
 
 _PARENT_DEATH_SIGNAL = 1  # PR_SET_PDEATHSIG of prctl(2)
@@ -53,8 +54,9 @@ class Work(ABC):
 class Slot:
     """One process, started when first needed and again when it died.
 
-    It is started by the thread that first asks, which has to live as long as the slot does: the kernel ends a process with the
-    thread that started it.
+    A slot that the main thread makes has its process forked from a server that has imported all that this process has by then. For
+    another thread it is a new Python, started by the thread that first asks, which has to live as long as the slot does: the kernel ends
+    a process with the thread that started it.
     """
 
     def __init__(self, work: Work) -> None:
@@ -63,7 +65,8 @@ class Slot:
         self._work, self._addresses = pickle.dumps(work), resource.getrlimit(resource.RLIMIT_AS)
         self._asking, self._lock = threading.Lock(), threading.Lock()
         self._ended = False
-        self._process: tuple[SpawnProcess, Connection] | None = None
+        self._context = _context()
+        self._process: tuple[BaseProcess, Connection] | None = None
 
     def run(self, question: Any, patience: float | None = None) -> Any:
         """Answer in the process, once more when it died. `patience` is in seconds, from when the process begins with the answer.
@@ -96,14 +99,13 @@ class Slot:
             self._ended = True
         self._stop()
 
-    def _running(self) -> tuple[SpawnProcess, Connection]:
+    def _running(self) -> tuple[BaseProcess, Connection]:
         with self._lock:
             if self._ended:
                 raise RuntimeError("the workers have been stopped: evaluate inside their context")
             if self._process is None:
-                context = multiprocessing.get_context("spawn")
-                mine, theirs = context.Pipe()
-                process = context.Process(target=_serve, args=(self._work, theirs, os.getpid(), self._addresses), daemon=True)
+                mine, theirs = self._context.Pipe()
+                process = self._context.Process(target=_serve, args=(self._work, theirs, self._addresses), daemon=True)
                 with _interrupts_masked():
                     process.start()
                 theirs.close()
@@ -123,7 +125,26 @@ class Slot:
             return process.exitcode
 
 
-def _arrives(connection: Connection, process: SpawnProcess, seconds: float | None) -> bool:
+def _context() -> ForkServerContext | SpawnContext:
+    """How this thread is to start processes."""
+    if threading.current_thread() is not threading.main_thread():
+        return multiprocessing.get_context("spawn")
+    start_server()
+    return multiprocessing.get_context("forkserver")
+
+
+def start_server(*modules: str) -> None:
+    """Start what processes are forked from, unless it runs: it imports what this process has of ours, and `modules`. For the main thread.
+
+    Whoever will need processes, but not at once, may call it early: it imports while this process does something else.
+    """
+    ours = sorted(name for name in sys.modules if name.split(".")[0] in ("nas", "export"))
+    multiprocessing.get_context("forkserver").set_forkserver_preload(["nas.forked", *ours, *modules])
+    with _interrupts_masked():
+        forkserver.ensure_running()
+
+
+def _arrives(connection: Connection, process: BaseProcess, seconds: float | None) -> bool:
     """Whether there is something to receive before the time is over. Raises EOFError when the process dies first."""
     ready = wait([connection, process.sentinel], seconds)  # children of a dead process may hold its end open
     if ready and connection not in ready:
@@ -145,10 +166,10 @@ def how_it_ended(code: int | None) -> str:
     return f"ended by signal {-code} ({name}): {cause}"
 
 
-def _serve(pickled: bytes, connection: Connection, parent: int, addresses: tuple[int, int]) -> None:
+def _serve(pickled: bytes, connection: Connection, addresses: tuple[int, int]) -> None:
     """What a process does: answer what comes in, until nothing more does. Before each answer it says that it begins."""
     resource.setrlimit(resource.RLIMIT_AS, addresses)  # a limit that held for a candidate when this process started would stay
-    begin_worker(parent)
+    begin_worker(os.getppid())  # where that has died already, nothing more comes in
     work: Work = pickle.loads(pickled)  # noqa: S301 - sent by the process that started this one, over a pipe of its own
     work.begin()
     while True:
@@ -264,6 +285,7 @@ def pin_threads() -> None:
     import torch
 
     torch.set_num_threads(1)
-    torch.use_deterministic_algorithms(True, warn_only=True)
+    # As `use_deterministic_algorithms(True, warn_only=True)`, which loads a compiler as well, and takes a second for it.
+    torch.set_deterministic_debug_mode("warn")
     # Filling every new tensor takes a quarter of a training step on small networks, and only shows reads of memory never written.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]

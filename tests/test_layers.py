@@ -28,6 +28,7 @@ ALLOWED = {
     "nas.search": ["nas.components", "nas.journal", "nas.trial", "nas.objective", "nas.strategies.base", "nas.evaluators.base"],
     "nas.warm_start": ["nas.architecture", "nas.trial", "nas.pareto", "nas.strategies.base"],
     "nas.processes": [],
+    "nas.forked": ["nas.processes"],
     "nas.workers": ["nas.evaluators.wrapper", "nas.architecture", "nas.trial", "nas.evaluators.base", "nas.processes", "nas.training.loop"],
     "nas.file_metrics": ["export.figures"],
     "nas.measured": [

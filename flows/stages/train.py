@@ -21,11 +21,11 @@ from flows.settings import Settings, Train
 from nas import atomic
 from nas.components import describe, restore
 from nas.data.dataset import SPLITS, Dataset
-from nas.processes import pin_threads, pool_of
+from nas.processes import pin_threads, pool_of, start_server
 from nas.spaces.base import SearchSpace
 from nas.tasks.base import Task
 from nas.training.comparison import Measured, compare
-from nas.training.loop import Examples, load_examples, outputs_of, pick_device
+from nas.training.loop import LATE_IMPORTS, Examples, load_examples, outputs_of, pick_device
 from nas.training.retrain import Plan, Progress, retrain
 
 IDENTITY = ("architecture", "canonical", "space", "trial", "search", "graph", "objective", "metric", "sign")
@@ -52,6 +52,7 @@ def run(root: Path, settings: Settings, record: dict[str, Any]) -> None:
     the latencies of other devices in the settings are about another candidate.
     """
     pin_threads()
+    start_server(*LATE_IMPORTS)
     dataset = Dataset.open(root / "results" / "prepare", splits=SPLITS)
     best = winner_of(root, settings.train.trial)
     require_same(settings.export.measured, best)  # before the training, which would end in a refusal

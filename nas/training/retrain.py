@@ -91,6 +91,7 @@ def _continue(training: Training, path: Path) -> Progress:
     state = checkpoint.load(path, "training", "progress")
     try:
         training.load_state_dict(state["training"])
+        _ = training.optimizer  # what it was is looked at only now
         return Progress(**state["progress"])
     except (LookupError, TypeError, ValueError, RuntimeError) as error:
         raise CheckpointError(f"{path} is the checkpoint of another training: remove it, and this one starts over") from error

@@ -10,8 +10,10 @@ from nas.processes import Work
 
 
 def children() -> list[psutil.Process]:
-    """Our processes but the tracker that multiprocessing keeps until the end."""
-    return [child for child in psutil.Process().children(recursive=True) if "spawn_main" in " ".join(child.cmdline())]
+    """Our processes but the tracker, and the server that others are forked from, which multiprocessing keeps until the end."""
+    kept = ("resource_tracker", "multiprocessing.forkserver")
+    servers = [child for child in psutil.Process().children() if any(name in " ".join(child.cmdline()) for name in kept)]
+    return [child for child in psutil.Process().children(recursive=True) if child not in servers]
 
 
 def until(holds: Callable[[], Any], seconds: float = 120.0) -> None:
