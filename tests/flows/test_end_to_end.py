@@ -142,13 +142,13 @@ def test_an_experiment_overrides_a_setting_and_continues_the_search(copied: Real
     assert after[:5] == before
 
 
-def test_the_flow_and_dvc_agree_and_nothing_runs_twice(copied: RealProject) -> None:
-    first = copied.run("nasflow", "run")
+def test_the_flow_and_dvc_agree_and_nothing_runs_twice(copied: RealProject, served: RealProject) -> None:
+    first = copied.run("nasflow", "run")  # with a server of its own
     for stage in STAGES:
         assert f"{stage}: cached" in first.stdout
     assert "best architecture" in first.stdout
     assert "results/export/model.onnx" in first.stdout
-    changed = copied.run("nasflow", "run", "--set", "export.tolerance=0.0002")
+    changed = served.run("nasflow", "run", "--set", "export.tolerance=0.0002")
     assert [f"{stage}: cached" in changed.stdout for stage in STAGES] == [True, True, True, False]
     assert json.loads(copied.run("dvc", "status", "--json").stdout) == {}
     assert copied.run("dvc", "repro").stdout.count(SKIPPED) == 4
