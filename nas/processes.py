@@ -11,13 +11,14 @@ import sys
 import threading
 import traceback
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
-from typing import Any, ParamSpec, Self, TypeVar, final
+from types import MappingProxyType
+from typing import Any, NamedTuple, ParamSpec, Self, TypeVar, final
 
 _PARENT_DEATH_SIGNAL = 1  # PR_SET_PDEATHSIG of prctl(2)
 _START_SECONDS = 300.0
@@ -25,6 +26,7 @@ _START_SECONDS = 300.0
 _END_SECONDS = 10.0
 """For a process to be gone. One that hangs in the kernel, in a driver say, stays whatever is done, and is left behind."""
 _CRASHES = {signal.SIGSEGV, signal.SIGBUS, signal.SIGILL, signal.SIGFPE, signal.SIGABRT, signal.SIGSYS}
+_AS_IT_IS: Mapping[str, str] = MappingProxyType({})
 _Arguments = ParamSpec("_Arguments")
 _Answer = TypeVar("_Answer")
 
@@ -57,10 +59,14 @@ class Slot:
     thread that started it.
     """
 
-    def __init__(self, work: Work) -> None:
-        """Take the work as it is now. Raises what pickling it raises."""
+    def __init__(self, work: Work | bytes, environment: Mapping[str, str] = _AS_IT_IS) -> None:
+        """Take the work as it is now, or as `pickle.dumps` gave it elsewhere. Raises what pickling it raises.
+
+        environment: variables that its process sees besides, or instead of, those of this one.
+        """
         # Not when a process starts: by then another thread may be changing what the work holds, or candidates may be limited.
-        self._work, self._addresses = pickle.dumps(work), resource.getrlimit(resource.RLIMIT_AS)
+        self._work = work if isinstance(work, bytes) else pickle.dumps(work)
+        self._addresses, self._environment = resource.getrlimit(resource.RLIMIT_AS), dict(environment)
         self._asking, self._lock = threading.Lock(), threading.Lock()
         self._ended = False
         self._process: tuple[SpawnProcess, Connection] | None = None
@@ -103,7 +109,8 @@ class Slot:
             if self._process is None:
                 context = multiprocessing.get_context("spawn")
                 mine, theirs = context.Pipe()
-                process = context.Process(target=_serve, args=(self._work, theirs, os.getpid(), self._addresses), daemon=True)
+                given = _Surroundings(os.getpid(), self._addresses, self._environment)
+                process = context.Process(target=_serve, args=(self._work, theirs, given), daemon=True)
                 with _interrupts_masked():
                     process.start()
                 theirs.close()
@@ -145,10 +152,19 @@ def how_it_ended(code: int | None) -> str:
     return f"ended by signal {-code} ({name}): {cause}"
 
 
-def _serve(pickled: bytes, connection: Connection, parent: int, addresses: tuple[int, int]) -> None:
+class _Surroundings(NamedTuple):
+    """What a process begins with: who started it, its limits of memory, and variables of its environment."""
+
+    parent: int
+    addresses: tuple[int, int]
+    environment: Mapping[str, str]
+
+
+def _serve(pickled: bytes, connection: Connection, given: _Surroundings) -> None:
     """What a process does: answer what comes in, until nothing more does. Before each answer it says that it begins."""
-    resource.setrlimit(resource.RLIMIT_AS, addresses)  # a limit that held for a candidate when this process started would stay
-    begin_worker(parent)
+    resource.setrlimit(resource.RLIMIT_AS, given.addresses)  # a limit that held for a candidate when this process started would stay
+    os.environ.update(given.environment)  # before anything asks which GPUs there are
+    begin_worker(given.parent)
     work: Work = pickle.loads(pickled)  # noqa: S301 - sent by the process that started this one, over a pipe of its own
     work.begin()
     while True:
@@ -230,6 +246,20 @@ def _leave_signals_to_the_main_thread() -> None:
     """Ask the system to hand Ctrl-C and an end request to the main thread: one taken by another thread would not wake it."""
     resource_tracker.ensure_running()  # it is started with the first process, and forgets the mask on the way
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
+
+
+@contextmanager
+def signals_left_to_this_thread() -> Iterator[None]:
+    """Have the threads that libraries start meanwhile leave Ctrl-C and end requests to this one, which is the main thread.
+
+    Processes started meanwhile leave them as well, and end with this process by other means.
+    """
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, set())
+    _leave_signals_to_the_main_thread()
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
 
 @contextmanager

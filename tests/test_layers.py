@@ -28,7 +28,11 @@ ALLOWED = {
     "nas.search": ["nas.components", "nas.journal", "nas.trial", "nas.objective", "nas.strategies.base", "nas.evaluators.base"],
     "nas.warm_start": ["nas.architecture", "nas.trial", "nas.pareto", "nas.strategies.base"],
     "nas.processes": [],
-    "nas.workers": ["nas.evaluators.wrapper", "nas.architecture", "nas.trial", "nas.evaluators.base", "nas.processes", "nas.training.loop"],
+    "nas.engines": ["nas.engines", "nas.evaluators.base", "nas.processes", "nas.trial"],
+    "nas.workers": [
+        *("nas.architecture", "nas.trial", "nas.evaluators.base", "nas.evaluators.wrapper", "nas.processes", "nas.training.loop"),
+        *("nas.engines.base", "nas.engines.local"),
+    ],
     "nas.file_metrics": ["export.figures"],
     "nas.measured": [
         *("nas.architecture", "nas.trial", "nas.evaluators.base", "nas.evaluators.wrapper", "nas.processes", "nas.file_metrics", "export"),
@@ -77,6 +81,7 @@ OWNED = {
     "typer": ["flows"],
     "rich": ["flows"],
     "pytest": ["nas.testing"],
+    "distributed": ["nas.engines.dask_cluster", "nas.engines.dask_node"],
     "fastapi": ["export.serving"],
     "starlette": ["export.serving"],
     "uvicorn": ["export.serving"],

@@ -154,7 +154,7 @@ def test_every_slot_has_its_device_warms_up_once_and_does_not_wait_for_ever() ->
     ("evaluator", "devices", "problem"),
     [
         (Placed(), ["cpu"], "devices names 1, but workers is 2: name one for every worker, or none"),
-        (Fake(), ["cpu", "cpu"], "devices is ['cpu', 'cpu'], but the evaluator has no setting 'device': leave devices empty"),
+        (Fake(), ["cpu", "cpu"], "a worker's device is 'cpu', but the evaluator has no setting 'device': leave devices empty"),
         (Placed(), ["cpu", "gpu"], "device is 'gpu', which torch does not know: use cpu, cuda, cuda:N or auto"),
         (Placed(), ["cpu", "cuda:97"], "device is 'cuda:97' but torch finds "),
     ],
