@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 _LOST = (OSError, TimeoutError, CancelledError, RuntimeError)
 """What Dask raises where the scheduler is gone, while the session ends."""
+_CLOSE_SECONDS = 2.0
+"""To take leave of a scheduler, which may be gone."""
 
 
 @contextmanager
@@ -38,10 +40,9 @@ def opened(chosen: "Dask", works: Sequence[Work], folder: Path | None) -> Iterat
             client = stack.enter_context(_client(chosen, len(works)))
             token = stack.enter_context(_token(folder, name))
             node = dask_node.Node(name, dask_node.Order(pickle.dumps(works[0]), this_code(), token, name, chosen.gpus))
-            found = _asked(client, node)
-        session = _Cluster(client, node.name, chosen)
-        stack.callback(session.end)
-        session.seats = _checked(found, chosen)
+            session = _Cluster(client, name, chosen)
+            stack.callback(session.end)
+            session.seats = _checked(_asked(client, node), chosen)
         yield session
 
 
@@ -55,7 +56,8 @@ def _client(chosen: "Dask", count: int) -> Iterator[Client]:
             made = LocalCluster(n_workers=nodes, threads_per_worker=-(-count // nodes), memory_limit=None, dashboard_address=None)
             address = stack.enter_context(made).scheduler_address
         try:
-            client = stack.enter_context(Client(address, timeout=chosen.wait_seconds))
+            client = Client(address, timeout=chosen.wait_seconds)
+            stack.callback(client.close, timeout=_CLOSE_SECONDS)
             client.wait_for_workers(1, timeout=chosen.wait_seconds)
         except (OSError, TimeoutError) as error:
             raise MachineError(
@@ -108,7 +110,7 @@ class _Cluster(Session):
         self._place, self._numbers = chosen.address or f"{chosen.nodes} nodes on this machine", itertools.count()
         self._resources = {"GPU": chosen.gpus} if chosen.gpus else None
         self._lock, self._tasks = threading.Lock(), dict[str, tuple[Task[Answer], Future[Report]]]()
-        self.seats = 0
+        self.seats, self._lost = 0, False
 
     @property
     def description(self) -> str:
@@ -134,6 +136,8 @@ class _Cluster(Session):
             tasks, self._tasks = self._tasks, {}
         for _, report in tasks.values():
             report.cancel()
+        if self._lost:
+            return
         with suppress(*_LOST):
             self._client.cancel([task for task, _ in tasks.values()], force=True)
             self._client.unregister_worker_plugin(self._name)
@@ -155,6 +159,7 @@ class _Cluster(Session):
             report.set_exception(self._explained(error))
 
     def _gone(self, error: BaseException) -> MachineError:
+        self._lost = True
         return MachineError(
             f"the scheduler at {self._place} is gone ({reason(error)}): start it again with its workers, and run the same command, "
             "which goes on from the last trial that was finished"
