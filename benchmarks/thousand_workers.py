@@ -7,13 +7,14 @@ the answer is always the same; what the loop, the strategy and the journal cost 
 trials have filled all workers. The last line is JSON, for every strategy:
 
 `ms_per_trial`: real time of one turn of the loop, with a commit that the disk has confirmed; `asks_per_second` is its inverse.
-`journal_bytes_per_trial`, and `journal_bytes_per_second` at the rate at which so many workers finish trials of that mean.
-`busy`: the share of the workers' virtual time that was spent in trials; what is missing waits, because trial n is asked when trial
-n - workers is told, and results are told in order. `shortest_mean_seconds`: trials that are shorter on average come faster than the
+`journal_bytes_per_trial`, and `journal_bytes_per_second` at the rate at which the places finish trials of that mean.
+`busy`: the share of the virtual time of all places that was spent in trials; what is missing waits, because trial n is asked when
+trial n - workers is told, and results are told in order. Fewer `--places` than workers always have something to do. `shortest_mean_seconds`: trials that are shorter on average come faster than the
 loop turns.
 """
 
 import argparse
+import heapq
 import json
 import math
 import os
@@ -36,14 +37,16 @@ from nas.trial import Report, Trial
 
 
 class Virtual(Constant):
-    """Answers at once; its clock tells when the answers would have come."""
+    """Answers at once; its clock tells when the answers would have come, with `width` trials begun and `places` to evaluate them."""
 
     width: int
+    places: int
     mean: float
     spread: float
 
     _now: float = PrivateAttr(0.0)
-    _worked: float = PrivateAttr(0.0)
+    _free: list[float] = PrivateAttr(default_factory=list)
+    _spans: list[tuple[float, float]] = PrivateAttr(default_factory=list)
 
     @property
     def slots(self) -> int:
@@ -55,20 +58,24 @@ class Virtual(Constant):
         """Virtual seconds since the search began."""
         return self._now
 
-    @property
-    def worked(self) -> float:
-        """Virtual seconds of all trials that were told."""
-        return self._worked
+    def busy(self, since: float) -> float:
+        """The share of the places' virtual time, from a moment until now, that was spent in trials."""
+        spent = sum(max(0.0, min(end, self._now) - max(start, since)) for start, end in self._spans)
+        return spent / ((self._now - since) * self.places)
 
     def submit(self, trial: Trial) -> "Future[Report]":
-        """Start a trial now; who asks for its result waits until it ends."""
+        """Start a trial as soon as a place is free; who asks for its result waits until it ends."""
         normal = np.random.default_rng([trial.number, 1]).standard_normal()
         seconds = self.mean * math.exp(self.spread * normal - self.spread**2 / 2)
-        return _Ending(self, self._now + seconds, seconds)
+        free = heapq.heappop(self._free) if len(self._free) == self.places else 0.0
+        start = max(self._now, free)
+        heapq.heappush(self._free, start + seconds)
+        self._spans.append((start, start + seconds))
+        return _Ending(self, start + seconds, seconds)
 
     def pass_until(self, end: float, seconds: float) -> Report:
         """Let the clock reach the end of a trial."""
-        self._now, self._worked = max(self._now, end), self._worked + seconds
+        self._now = max(self._now, end)
         return Report({"accuracy": 0.5}, seconds)
 
 
@@ -89,23 +96,23 @@ def measure(strategy: str, evaluator: Virtual, trials: int) -> dict[str, Any]:
         with FileJournal(Path(name), fingerprint="x") as journal:
             running = search(load("strategies", strategy)().bind(CHOICES), evaluator, Objective(), journal, trials=trials)
             next(running)
-            begun, start = path.stat().st_size, time.perf_counter()
+            begun, since, start = path.stat().st_size, evaluator.now, time.perf_counter()
             for _ in range(trials - evaluator.width):
                 next(running)
                 now = time.perf_counter()
                 turns.append(now - start)
                 start = now
-            size, busy = path.stat().st_size - begun, evaluator.worked / (evaluator.now * evaluator.width)
+            size, busy = path.stat().st_size - begun, evaluator.busy(since)
     turn, per_trial = statistics.mean(turns), size / len(turns)
     return {
         "ms_per_trial": round(1000 * turn, 3),
         "ms_per_trial_median": round(1000 * statistics.median(turns), 3),
         "asks_per_second": round(1 / turn, 1),
         "journal_bytes_per_trial": round(per_trial),
-        "trials_per_second_of_all_workers": round(busy * evaluator.width / evaluator.mean, 3),
-        "journal_bytes_per_second": round(per_trial * busy * evaluator.width / evaluator.mean),
+        "trials_per_second_of_all_workers": round(busy * evaluator.places / evaluator.mean, 3),
+        "journal_bytes_per_second": round(per_trial * busy * evaluator.places / evaluator.mean),
         "busy": round(busy, 3),
-        "shortest_mean_seconds": round(turn * evaluator.width, 2),
+        "shortest_mean_seconds": round(turn * evaluator.places, 2),
     }
 
 
@@ -113,6 +120,7 @@ def main() -> None:
     """Read the options, measure, print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--workers", type=int, default=1000)
+    parser.add_argument("--places", type=int, help="trials that the cluster really runs at once; as many as workers unless given")
     parser.add_argument("--trials", type=int, default=3000)
     parser.add_argument("--mean", type=float, default=60.0, help="seconds of a trial")
     parser.add_argument("--spread", type=float, default=0.3, help="standard deviation of the logarithm of those seconds")
@@ -122,10 +130,16 @@ def main() -> None:
         parser.error(f"--trials is {options.trials}: give at least {2 * options.workers}, twice the workers")
     result: dict[str, Any] = {}
     for strategy in options.strategies:
-        evaluator = Virtual(width=options.workers, mean=options.mean, spread=options.spread)
+        evaluator = Virtual(width=options.workers, places=options.places or options.workers, mean=options.mean, spread=options.spread)
         result[strategy] = measure(strategy, evaluator, options.trials)
         print(f"{strategy}: {result[strategy]}", flush=True)
-    facts = {"workers": options.workers, "trials": options.trials, "mean_seconds": options.mean, "spread": options.spread}
+    facts = {
+        "workers": options.workers,
+        "places": options.places or options.workers,
+        "trials": options.trials,
+        "mean_seconds": options.mean,
+        "spread": options.spread,
+    }
     print(json.dumps({**result, **facts, "cores": len(os.sched_getaffinity(0))}))
 
 
