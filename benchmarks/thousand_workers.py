@@ -6,11 +6,12 @@ No trial is run. Each one takes as many seconds of a virtual clock as a log-norm
 the answer is always the same; what the loop, the strategy and the journal cost is measured on the real clock, after the first
 trials have filled all workers. The last line is JSON, for every strategy:
 
-`ms_per_trial`: real time of one turn of the loop, with a commit that the disk has confirmed; `asks_per_second` is its inverse.
+`cpu_ms_per_trial`: processor time of one turn of the loop, and `asks_per_second`, its inverse: more no search can have. `ms_per_trial`
+is the real time with a commit that the disk has confirmed, which is mostly the disk's.
 `journal_bytes_per_trial`, and `journal_bytes_per_second` at the rate at which the places finish trials of that mean.
 `busy`: the share of the virtual time of all places that was spent in trials; what is missing waits, because trial n is asked when
-trial n - workers is told, and results are told in order. Fewer `--places` than workers always have something to do. `shortest_mean_seconds`: trials that are shorter on average come faster than the
-loop turns.
+trial n - workers is told, and results are told in order. Fewer `--places` than workers always have something to do.
+`shortest_mean_seconds`: trials that are shorter on average come faster than the loop turns, by its real time.
 """
 
 import argparse
@@ -96,18 +97,20 @@ def measure(strategy: str, evaluator: Virtual, trials: int) -> dict[str, Any]:
         with FileJournal(Path(name), fingerprint="x") as journal:
             running = search(load("strategies", strategy)().bind(CHOICES), evaluator, Objective(), journal, trials=trials)
             next(running)
-            begun, since, start = path.stat().st_size, evaluator.now, time.perf_counter()
+            begun, since, processor, start = path.stat().st_size, evaluator.now, time.process_time(), time.perf_counter()
             for _ in range(trials - evaluator.width):
                 next(running)
                 now = time.perf_counter()
                 turns.append(now - start)
                 start = now
+            processor = time.process_time() - processor
             size, busy = path.stat().st_size - begun, evaluator.busy(since)
     turn, per_trial = statistics.mean(turns), size / len(turns)
     return {
+        "cpu_ms_per_trial": round(1000 * processor / len(turns), 3),
         "ms_per_trial": round(1000 * turn, 3),
         "ms_per_trial_median": round(1000 * statistics.median(turns), 3),
-        "asks_per_second": round(1 / turn, 1),
+        "asks_per_second": round(len(turns) / processor, 1),
         "journal_bytes_per_trial": round(per_trial),
         "trials_per_second_of_all_workers": round(busy * evaluator.places / evaluator.mean, 3),
         "journal_bytes_per_second": round(per_trial * busy * evaluator.places / evaluator.mean),
