@@ -3,9 +3,9 @@
     pip install distributed psutil && python benchmarks/raw_engines.py dask
     pip install ray psutil && python benchmarks/raw_engines.py ray
 
-Nothing of nasflow takes part, so that each runs in an environment of its own. Two worker processes; two tasks are under way at any
-time, and the older one is waited for, as a search does. Ray runs them as calls of two actors, its quickest way. The last line is
-JSON: medians over the repeats, in milliseconds per task; memory is that of all processes, in MiB, each page shared by several of
+Nothing of nasflow takes part, so that each runs in an environment of its own. Two worker processes; two tasks, or `--under-way`, are
+under way at any time, and the oldest one is waited for, as a search does. Ray runs them as calls of two actors, its quickest way.
+The last line is JSON: medians over the repeats, in milliseconds per task; memory is that of all processes, in MiB, each page shared by several of
 them counted once (proportional set size).
 """
 
@@ -60,11 +60,11 @@ def ray() -> Iterator[tuple[Start, Wait]]:
         ray.shutdown()
 
 
-def seconds_of(start: Start, wait: Wait, first: int, count: int) -> float:
-    """Run tasks with consecutive numbers, two under way at any time."""
+def seconds_of(start: Start, wait: Wait, numbers: range, under_way: int) -> float:
+    """Run tasks with these numbers, so many under way at any time."""
     begun, waiting = time.perf_counter(), deque[Any]()
-    for number in range(first, first + count):
-        if len(waiting) == WORKERS:
+    for number in numbers:
+        if len(waiting) == under_way:
             wait(waiting.popleft())
         waiting.append(start(number))
     while waiting:
@@ -90,12 +90,14 @@ def main() -> None:
     parser.add_argument("engine", choices=["dask", "ray"])
     parser.add_argument("--tasks", type=int, default=300)
     parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--under-way", type=int, default=WORKERS, help="tasks at any time; more than workers wait at the scheduler")
     options = parser.parse_args()
     begun, before = time.perf_counter(), memory()
     with {"dask": dask, "ray": ray}[options.engine]() as (start, wait):
-        seconds_of(start, wait, 0, WORKERS)
+        seconds_of(start, wait, range(WORKERS), WORKERS)
         opened = time.perf_counter() - begun
-        taken = [seconds_of(start, wait, WORKERS + repeat * options.tasks, options.tasks) for repeat in range(options.repeats)]
+        firsts = range(WORKERS, WORKERS + options.repeats * options.tasks, options.tasks)
+        taken = [seconds_of(start, wait, range(first, first + options.tasks), options.under_way) for first in firsts]
         used = memory() - before
     result = {
         "engine": options.engine,
@@ -105,7 +107,12 @@ def main() -> None:
         "highest_ms_per_task": round(1000 * max(taken) / options.tasks, 3),
         "memory_mib": round(used),
     }
-    print(json.dumps(result | {"tasks": options.tasks, "repeats": options.repeats, "cores": len(os.sched_getaffinity(0))}))
+    print(
+        json.dumps(
+            result
+            | {"under_way": options.under_way, "tasks": options.tasks, "repeats": options.repeats, "cores": len(os.sched_getaffinity(0))}
+        )
+    )
 
 
 if __name__ == "__main__":

@@ -130,7 +130,7 @@ def _screen(seen: "Glance") -> "RenderableType":
         grid.add_row(Text(name, style="bold"), Text(text))
     board = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
     for name in _header(seen):
-        board.add_column(name, overflow="fold")
+        board.add_column(name, overflow="ellipsis", no_wrap=True)  # a screen that is drawn again has a fixed height
     for row in _board(seen):
         board.add_row(*map(Text, row))
     bar = ProgressBar(total=seen.planned or 1, completed=seen.done, width=60)
