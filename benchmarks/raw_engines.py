@@ -5,8 +5,8 @@
 
 Nothing of nasflow takes part, so that each runs in an environment of its own. Two worker processes; two tasks, or `--under-way`, are
 under way at any time, and the oldest one is waited for, as a search does. Ray runs them as calls of two actors, its quickest way.
-The last line is JSON: medians over the repeats, in milliseconds per task; memory is that of all processes, in MiB, each page shared by several of
-them counted once (proportional set size).
+The last line is JSON: medians over the repeats, in milliseconds per task; memory is that of all processes, in MiB, each page shared by
+several of them counted once (proportional set size).
 """
 
 import argparse
