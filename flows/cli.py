@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from flows.commands import rank, runs, serve_model, verify
+from flows.commands import rank, runs, serve_model, verify, watch
 from flows.ending import errors, stoppable
 
 app = typer.Typer(
@@ -23,6 +23,7 @@ app.add_typer(runs.app, name="runs")
 app.command("verify")(verify.verify)
 app.command("serve-model")(serve_model.command)
 app.command("rank")(rank.rank)
+app.command("watch")(watch.watch)
 
 Overrides = Annotated[
     list[str] | None, typer.Option("--set", help="Override a setting, as section.key=value; it is written to params.yaml.")

@@ -2,6 +2,7 @@
 
 import sys
 import time
+from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,6 +19,8 @@ from nas import atomic
 Row = dict[str, str | int | float | None]
 _PLAIN_SECONDS = 5.0
 _FILE_SECONDS = 0.5
+_POINTS = 30
+_AT_ONCE_SECONDS = 0.02
 
 
 class Reporter(Protocol):
@@ -34,17 +37,41 @@ def progress(root: Path, stage: str, total: int) -> Iterator[Reporter]:
     folder.mkdir(parents=True, exist_ok=True)
     console = Console()
     show = _Bar(console, stage, total) if console.is_terminal else _Lines(stage, total)
-    last = 0.0
+    last, pace = 0.0, _Pace()
 
     def report(done: int, text: str, table: Sequence[Row] = ()) -> None:
         nonlocal last
         show.update(done, text)
+        pace.report(done)
         if done >= total or time.monotonic() - last > _FILE_SECONDS:
             last = time.monotonic()
-            atomic.write_json(folder / f"{stage}.json", {"done": done, "total": total, "text": text, "table": list(table)})
+            state = {"done": done, "total": total, "text": text, "table": list(table), "pace": pace.points(done)}
+            atomic.write_json(folder / f"{stage}.json", state)
 
     with show:
         yield report
+
+
+class _Pace:
+    """When how much was done: seconds since 1970 and a count, of the last states that were written."""
+
+    def __init__(self) -> None:
+        self._points: deque[tuple[float, int]] = deque(maxlen=_POINTS)
+        self._last = 0.0
+
+    def report(self, done: int) -> None:
+        """Begin where trials take time: those of an earlier process come at once, and say nothing of the pace."""
+        now = time.time()
+        if not self._points or (len(self._points) == 1 and now - self._last < _AT_ONCE_SECONDS):
+            self._points.clear()
+            self._points.append((now, done))
+        self._last = now
+
+    def points(self, done: int) -> list[tuple[float, int]]:
+        """Add a state, and return all that are kept, the oldest first."""
+        if self._points[-1][1] != done:
+            self._points.append((time.time(), done))
+        return list(self._points)
 
 
 class _Bar:

@@ -19,9 +19,11 @@ from flows import watched
 from flows.elsewhere import Elsewhere
 from flows.searches import LARGEST_SEED, STRICT, Search, Seed, merged
 from nas import atomic
-from nas.components import component, near, sentences
+from nas.components import component, component_name, near, sentences
 from nas.data.prepare import Splits
 from nas.data.sources.base import Source
+from nas.engines.base import Engine
+from nas.engines.local import Local
 from nas.evaluators.scratch import Scratch
 from nas.tasks.base import Task
 from nas.training.recipe import Recipe
@@ -129,11 +131,13 @@ class Export(BaseModel):
 
 
 class Settings(BaseModel):
-    """Everything a user can set. One section per stage."""
+    """Everything a user can set: one section per stage, and what is no stage's own."""
 
     model_config = STRICT
 
     target: Deployment = Deployment()
+    engine: Annotated[Engine, *component("engines")] = Local()
+    """Where trials are evaluated; changes no result, so no stage runs again for it."""
     prepare: Prepare
     search: Annotated[tuple[Search, ...], BeforeValidator(merged), Field(min_length=1)]
     """The search, or a list of searches that follow each other; the last one finds the winner."""
@@ -155,10 +159,21 @@ class Settings(BaseModel):
             for at in range(1, len(self.search))
             if self.search[at].space != self.search[at - 1].space
         ]
-        lines += self._unmeasured()
+        lines += [*self._unmeasured(), *self._misplaced()]
         if lines:
             raise PydanticCustomError("component_settings", "", {"lines": lines})
         return self
+
+    def _misplaced(self) -> Iterator[str]:
+        """Why the trials of a search cannot be evaluated by the engine."""
+        name = component_name(self.engine)
+        for at, search in enumerate(self.search):
+            if wrong := self.engine.wrong_devices(search.devices):
+                yield f"search.{at}.{wrong}"
+            if self.engine.device is not None and "device" not in type(search.evaluator).model_fields:
+                yield f"engine gives every trial a GPU, but the evaluator {component_name(search.evaluator)!r} uses none: leave them out"
+        if name != component_name(Local()) and all(search.evaluator.commit_every > 1 for search in self.search):
+            yield f"engine is {name}, but every search shares weights between trials, which only one process can: set it to local"
 
     def _unmeasured(self) -> list[str]:
         """What the gate is asked to hold, but could not measure."""

@@ -5,20 +5,20 @@ trials, waiting proposals and learned state always belong to one moment.
 """
 
 import contextlib
-import json
-import zlib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, Self
 
 from nas import atomic
+from nas.journal_lines import commit_of, due, line_of, parse, still_running
 from nas.trial import Trial
 from nas.trial_record import decode_trial as decode_trial
 from nas.trial_record import encode_trial as encode_trial
-from nas.trial_record import number_of
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+_READABLE = (1, 2)
+"""Format 1 names all running trials in every commit, which is nearly all that is written where there are very many workers."""
 
 
 class JournalError(RuntimeError):
@@ -75,6 +75,8 @@ class FileJournal:
         self._lines: list[bytes] = []
         self._told = 0
         self._snapshot: str | None = None
+        self._format = FORMAT_VERSION
+        self._waiting: list[Trial] = []
 
     def resume(self) -> Resumed:
         """Return what was committed, and cut what was not.
@@ -83,12 +85,13 @@ class FileJournal:
         search or format, and DiskError when the disk does not give or take it; the files are then as they were.
         """
         found = _read(self._path, "finish the search with the version that began it, or start anew")
-        header = _line({"format": FORMAT_VERSION, "fingerprint": self._fingerprint})
+        header = line_of({"format": FORMAT_VERSION, "fingerprint": self._fingerprint})
         if found.fingerprint not in (None, self._fingerprint):
             raise JournalError(f"{self._path} belongs to the search {found.fingerprint}, not to {self._fingerprint}: use another folder")
         if found.fingerprint is None and not header.startswith(found.rest.rstrip(b"\0")):
             raise JournalError(f"{self._path} line 1 is damaged, or this is not a journal: restore the file or start anew")
         self._told, self._snapshot = len(found.trials), found.snapshot
+        self._format, self._waiting = found.format, found.waiting
         resumed = Resumed(found.trials + found.waiting, self._load_state())
         atomic.make_folder(self._path.parent)
         self._file = atomic.Growing(self._path, found.length)
@@ -106,7 +109,7 @@ class FileJournal:
         """Note a finished trial; it counts from the next commit. Raises ValueError when it is not the next by number."""
         if trial.number != self._told:
             raise ValueError(f"trial {trial.number} was finished where {self._told} is the next: a journal holds trials in order")
-        self._lines.append(_line({"trial": encode_trial(trial)}))
+        self._lines.append(line_of({"trial": encode_trial(trial)}))
         self._told += 1
 
     def commit(self, waiting: Iterable[Trial], state: dict[str, Any]) -> None:
@@ -130,8 +133,11 @@ class FileJournal:
             from nas import checkpoint  # with PyTorch, which searches without learned state can do without
 
             checkpoint.save(self._path.parent / self._snapshot, state)
-        record = {"commit": self._told, "waiting": [encode_trial(trial) for trial in waiting], "state": self._snapshot}
-        file.append(b"".join([*self._lines, _line(record)]))
+        known, self._waiting = self._waiting, list(waiting)
+        still = 0 if self._format == 1 else still_running(known, self._waiting)
+        record: dict[str, Any] = {"commit": self._told} | ({"still": still} if still else {})
+        record |= {"waiting": [encode_trial(trial) for trial in self._waiting[still:]], "state": self._snapshot}
+        file.append(b"".join([*self._lines, line_of(record)]))
         self._lines = []
         if previous and previous != self._snapshot:
             _remove(self._path.parent / previous)
@@ -190,6 +196,7 @@ class _Found:
     """What a journal holds up to its last commit; `rest` are the bytes behind, `fingerprint` is None when there is no first line."""
 
     fingerprint: str | None = None
+    format: int = FORMAT_VERSION
     trials: list[Trial] = field(default_factory=list)
     waiting: list[Trial] = field(default_factory=list)
     snapshot: str | None = None
@@ -205,17 +212,17 @@ def _read(path: Path, otherwise: str) -> _Found:
     lines, found, trials, position = data.split(b"\n"), _Found(), list[Trial](), 0
     for number, line in enumerate(lines[:-1], 1):
         try:
-            record = _parse(line)
+            record = parse(line)
             if record is None:
                 _refuse_unless_torn(path, number, line, lines[number:])
                 break
             position += len(line) + 1
             if number == 1:
-                found.fingerprint = _fingerprint_of(record, path, otherwise)
+                found.fingerprint, found.format = _fingerprint_of(record, path, otherwise), record["format"]
             elif "trial" in record:
-                trials.append(_due(record["trial"], len(trials), finished=True))
+                trials.append(due(record["trial"], len(trials), finished=True))
             else:
-                found.waiting, found.snapshot = _commit_of(record, len(trials))
+                found.waiting, found.snapshot = commit_of(record, len(trials), found.waiting)
         except ValueError as error:
             raise JournalError(f"{path} line {number} is not what a search writes ({error}): restore the file or start anew") from error
         if number == 1 or "trial" not in record:
@@ -227,7 +234,7 @@ def _read(path: Path, otherwise: str) -> _Found:
 def _refuse_unless_torn(path: Path, number: int, line: bytes, later: list[bytes]) -> None:
     """Raise JournalError when a damaged line cannot be the end of a commit that was interrupted."""
     torn = b"\0" in line  # a loss of power can keep the later page of the last commit and leave zeros for the earlier
-    if sum(b'{"commit":' in other and _parse(other) is not None for other in later) > torn:
+    if sum(b'{"commit":' in other and parse(other) is not None for other in later) > torn:
         raise JournalError(f"{path} line {number} is damaged although later lines are sound: restore the file or start anew")
     if number == 1:
         raise JournalError(f"{path} line 1 is damaged, or this is not a journal: restore the file or start anew")
@@ -236,52 +243,8 @@ def _refuse_unless_torn(path: Path, number: int, line: bytes, later: list[bytes]
 def _fingerprint_of(record: dict[str, Any], path: Path, otherwise: str) -> str:
     if "format" not in record:
         raise ValueError("the first line names no format")
-    if record["format"] != FORMAT_VERSION:
+    if record["format"] not in _READABLE:
         raise JournalError(f"{path} has journal format {record['format']}, this version reads and writes {FORMAT_VERSION}: {otherwise}")
     if not isinstance(record.get("fingerprint"), str):
         raise ValueError("'fingerprint' is wrong")
     return str(record["fingerprint"])
-
-
-def _commit_of(record: dict[str, Any], told: int) -> tuple[list[Trial], str | None]:
-    """The running trials and the snapshot of a commit line. Raises ValueError when it does not fit the lines before."""
-    waiting, state = record.get("waiting"), record.get("state")
-    if record.get("commit") != told or isinstance(record["commit"], bool | float):
-        raise ValueError(f"it commits {record.get('commit')!r} trials, but {told} are there")
-    if not isinstance(waiting, list):
-        raise ValueError("'waiting' is wrong")
-    if state not in (None, f"state-{told}.pt"):  # any other name could lead out of the folder
-        raise ValueError(f"'state' is {state!r}")
-    return [_due(trial, told + index, finished=False) for index, trial in enumerate(waiting)], state
-
-
-def _due(record: Any, number: int, *, finished: bool) -> Trial:
-    """The trial of a record. Raises ValueError when it is misshapen, or another one is due here."""
-    trial = decode_trial(record)
-    if trial.number != number:
-        raise ValueError(f"trial {trial.number} stands where {number} is due")
-    if (trial.report is not None) != finished:
-        raise ValueError(f"trial {number} is {trial.status}")
-    earlier = (trial.proposal.parent, None if trial.report is None else trial.report.reused)
-    if any(other is not None and other >= number for other in earlier):
-        raise ValueError(f"trial {number} refers to a later one")
-    return trial
-
-
-def _line(record: dict[str, Any]) -> bytes:
-    body = json.dumps(record, separators=(",", ":"), default=number_of).encode()  # metrics may be numbers of NumPy or torch
-    return b"%08x %s\n" % (zlib.crc32(body), body)
-
-
-def _parse(line: bytes) -> dict[str, Any] | None:
-    """The record of a line, None when it is damaged. Raises ValueError when its checksum is right, but it holds none."""
-    checksum, _, body = line.partition(b" ")
-    if checksum != b"%08x" % zlib.crc32(body):
-        return None
-    try:
-        record = json.loads(body)
-    except RecursionError as error:
-        raise ValueError("it nests too deeply") from error
-    if not isinstance(record, dict):
-        raise ValueError("it holds no mapping")
-    return record

@@ -1,31 +1,28 @@
 """Processes that work for this one: each answers one question at a time, with one pinned thread, and ends with this process."""
 
-import ctypes
-import multiprocessing
 import os
 import pickle
 import queue
 import resource
 import signal
-import sys
 import threading
 import traceback
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
-from multiprocessing import forkserver, resource_tracker
 from multiprocessing.connection import Connection, wait
-from multiprocessing.context import ForkServerContext, SpawnContext
 from multiprocessing.process import BaseProcess
-from typing import Any, ParamSpec, Self, TypeVar, final
+from types import MappingProxyType
+from typing import Any, NamedTuple, ParamSpec, Self, TypeVar, final
 
-_PARENT_DEATH_SIGNAL = 1  # PR_SET_PDEATHSIG of prctl(2)
+from nas.process_start import begin_worker, context, interrupts_masked, leave_signals_to_the_main_thread
+
 _START_SECONDS = 300.0
 """To start a process and load what it needs; where a disk is cold or a machine busy, importing PyTorch alone can take a minute."""
 _END_SECONDS = 10.0
 """For a process to be gone. One that hangs in the kernel, in a driver say, stays whatever is done, and is left behind."""
 _CRASHES = {signal.SIGSEGV, signal.SIGBUS, signal.SIGILL, signal.SIGFPE, signal.SIGABRT, signal.SIGSYS}
+_AS_IT_IS: Mapping[str, str] = MappingProxyType({})
 _Arguments = ParamSpec("_Arguments")
 _Answer = TypeVar("_Answer")
 
@@ -59,13 +56,17 @@ class Slot:
     a process with the thread that started it.
     """
 
-    def __init__(self, work: Work) -> None:
-        """Take the work as it is now. Raises what pickling it raises."""
+    def __init__(self, work: Work | bytes, environment: Mapping[str, str] = _AS_IT_IS) -> None:
+        """Take the work as it is now, or as `pickle.dumps` gave it elsewhere. Raises what pickling it raises.
+
+        environment: variables that its process sees besides, or instead of, those of this one.
+        """
         # Not when a process starts: by then another thread may be changing what the work holds, or candidates may be limited.
-        self._work, self._addresses = pickle.dumps(work), resource.getrlimit(resource.RLIMIT_AS)
+        self._work = work if isinstance(work, bytes) else pickle.dumps(work)
+        self._addresses, self._environment = resource.getrlimit(resource.RLIMIT_AS), dict(environment)
         self._asking, self._lock = threading.Lock(), threading.Lock()
         self._ended = False
-        self._context = _context()
+        self._context = context()
         self._process: tuple[BaseProcess, Connection] | None = None
 
     def run(self, question: Any, patience: float | None = None) -> Any:
@@ -105,8 +106,9 @@ class Slot:
                 raise RuntimeError("the workers have been stopped: evaluate inside their context")
             if self._process is None:
                 mine, theirs = self._context.Pipe()
-                process = self._context.Process(target=_serve, args=(self._work, theirs, self._addresses), daemon=True)
-                with _interrupts_masked():
+                given = _Surroundings(self._addresses, self._environment)
+                process = self._context.Process(target=_serve, args=(self._work, theirs, given), daemon=True)
+                with interrupts_masked():
                     process.start()
                 theirs.close()
                 self._process = process, mine
@@ -123,25 +125,6 @@ class Slot:
             process.kill()
             process.join(_END_SECONDS)
             return process.exitcode
-
-
-def _context() -> ForkServerContext | SpawnContext:
-    """How this thread is to start processes."""
-    if threading.current_thread() is not threading.main_thread():
-        return multiprocessing.get_context("spawn")
-    start_server()
-    return multiprocessing.get_context("forkserver")
-
-
-def start_server(*modules: str) -> None:
-    """Start what processes are forked from, unless it runs: it imports what this process has of ours, and `modules`. For the main thread.
-
-    Whoever will need processes, but not at once, may call it early: it imports while this process does something else.
-    """
-    ours = sorted(name for name in sys.modules if name.split(".")[0] in ("nas", "export"))
-    multiprocessing.get_context("forkserver").set_forkserver_preload(["nas.forked", *ours, *modules])
-    with _interrupts_masked():
-        forkserver.ensure_running()
 
 
 def _arrives(connection: Connection, process: BaseProcess, seconds: float | None) -> bool:
@@ -166,9 +149,17 @@ def how_it_ended(code: int | None) -> str:
     return f"ended by signal {-code} ({name}): {cause}"
 
 
-def _serve(pickled: bytes, connection: Connection, addresses: tuple[int, int]) -> None:
+class _Surroundings(NamedTuple):
+    """What a process begins with: its limits of memory, and variables of its environment."""
+
+    addresses: tuple[int, int]
+    environment: Mapping[str, str]
+
+
+def _serve(pickled: bytes, connection: Connection, given: _Surroundings) -> None:
     """What a process does: answer what comes in, until nothing more does. Before each answer it says that it begins."""
-    resource.setrlimit(resource.RLIMIT_AS, addresses)  # a limit that held for a candidate when this process started would stay
+    resource.setrlimit(resource.RLIMIT_AS, given.addresses)  # a limit that held for a candidate when this process started would stay
+    os.environ.update(given.environment)  # before anything asks which GPUs there are
     begin_worker(os.getppid())  # where that has died already, nothing more comes in
     work: Work = pickle.loads(pickled)  # noqa: S301 - sent by the process that started this one, over a pipe of its own
     work.begin()
@@ -244,48 +235,4 @@ def pool_of(count: int) -> Pool:
 
 def slot_threads(count: int) -> ThreadPoolExecutor:
     """Return threads that may ask slots: they leave signals to the main thread."""
-    return ThreadPoolExecutor(count, "slot", _leave_signals_to_the_main_thread)
-
-
-def _leave_signals_to_the_main_thread() -> None:
-    """Ask the system to hand Ctrl-C and an end request to the main thread: one taken by another thread would not wake it."""
-    resource_tracker.ensure_running()  # it is started with the first process, and forgets the mask on the way
-    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
-
-
-@contextmanager
-def _interrupts_masked() -> Iterator[None]:
-    """Keep Ctrl-C, which reaches every process of a terminal, from one that starts: it would end with a traceback, not knowing better."""
-    resource_tracker.ensure_running()  # it is started with the first process, and forgets the mask on the way
-    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-
-
-def begin_worker(parent: int) -> None:
-    """Make this process a worker: it ends with its parent, leaves Ctrl-C to it, and computes with one thread."""
-    die_with_parent(parent)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})  # the thread that started this process keeps it to its own
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    pin_threads()
-
-
-def die_with_parent(parent: int) -> None:
-    """Have the kernel end this process when the one that started it dies, whatever kills it; Linux only."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PARENT_DEATH_SIGNAL, signal.SIGKILL)
-    if os.getppid() != parent:
-        os._exit(1)
-
-
-def pin_threads() -> None:
-    """Compute with one thread: results then do not depend on the number of cores, and processes do not fight for them."""
-    import torch
-
-    torch.set_num_threads(1)
-    # As `use_deterministic_algorithms(True, warn_only=True)`, which loads a compiler as well, and takes a second for it.
-    torch.set_deterministic_debug_mode("warn")
-    # Filling every new tensor takes a quarter of a training step on small networks, and only shows reads of memory never written.
-    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+    return ThreadPoolExecutor(count, "slot", leave_signals_to_the_main_thread)

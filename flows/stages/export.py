@@ -30,7 +30,7 @@ from flows.variants import FLOAT
 from nas import atomic
 from nas.components import restore
 from nas.data.dataset import Dataset
-from nas.processes import pin_threads
+from nas.process_start import pin_threads
 from nas.tasks.base import Task
 
 

@@ -19,7 +19,7 @@ from nas.failures import Failures
 from nas.finalists import Finalist, assessed, finalists
 from nas.journal import FileJournal
 from nas.measured import Measured
-from nas.processes import pin_threads, start_server
+from nas.process_start import pin_threads, start_server
 from nas.search import SearchError, search
 from nas.strategies.base import Strategy
 from nas.tasks.base import Task
@@ -42,7 +42,7 @@ def run(root: Path, settings: Settings, record: dict[str, Any]) -> None:
         before: Search | None = None
         folders: list[RunFolder] = []
         for count, entry in enumerate(settings.search, 1):
-            folder = stack.enter_context(hold(root, "search", inputs_of(root, settings, count, dataset, record), _about(entry)))
+            folder = stack.enter_context(hold(root, "search", inputs_of(root, settings, count, dataset, record), _about(settings, entry)))
             folders.append(folder)
             bench = Bench(entry.space, task, dataset, folder.path, entry.seed)
             entry.evaluator.bind(bench)
@@ -52,7 +52,7 @@ def run(root: Path, settings: Settings, record: dict[str, Any]) -> None:
                 entry.evaluator.load_state_dict(before.evaluator.state_dict())
             strategy = search_start.prepare(root, entry, bench)
             measured = measuring.around(root, settings, entry, bench, record)
-            trials = _search(root, entry, strategy, folder, measured)
+            trials = _search(root, settings, entry, strategy, folder, measured)
             before = entry
         candidates = [trial for trial in strategy.candidates(trials) if chosen.evaluator.comparable(trial)]
         if not any(trial.status == "done" for trial in candidates):
@@ -98,9 +98,10 @@ def _shares(before: Search, entry: Search) -> bool:
     return type(before.evaluator) is type(entry.evaluator) and entry.evaluator.commit_every > 1
 
 
-def _about(entry: Search) -> dict[str, Any]:
+def _about(settings: Settings, entry: Search) -> dict[str, Any]:
     """What `nasflow runs` wants to know of a search without reading its settings."""
-    return {"trials": entry.trials, "metric": entry.objective.metrics[0], "looks": entry.evaluator.looks, "device": device_of(entry)}
+    device = settings.engine.device or device_of(entry)
+    return {"trials": entry.trials, "metric": entry.objective.metrics[0], "looks": entry.evaluator.looks, "device": device}
 
 
 def device_of(entry: Search) -> str:
@@ -129,12 +130,14 @@ def inputs_of(root: Path, settings: Settings, count: int, dataset: Dataset, reco
         "task": describe(task),
         "data": dataset.description.digest,
         "code": code_of(record, *components),
-        "device": pick_device("auto").type,
+        "device": settings.engine.device or pick_device("auto").type,
         **measuring.inputs_of(settings, searches, task),
     }
 
 
-def _search(root: Path, chosen: Search, strategy: Strategy, folder: RunFolder, measured: Measured | None) -> list[Trial]:
+def _search(
+    root: Path, settings: Settings, chosen: Search, strategy: Strategy, folder: RunFolder, measured: Measured | None
+) -> list[Trial]:
     size = f"{strategy.choices.size:,}" if strategy.choices.size < 10**12 else f"{strategy.choices.size:.1e}"
     console.say(f"search {folder.fingerprint}: {size} architectures, {chosen.trials} trials, {chosen.workers} at once")
     if len(chosen.objective.metrics) > 1:
@@ -142,7 +145,7 @@ def _search(root: Path, chosen: Search, strategy: Strategy, folder: RunFolder, m
     trials, board, failures = [], search_report.Board(chosen.objective, chosen.evaluator), Failures(chosen.max_failures)
     clock = search_telemetry.Clock()
     with ExitStack() as stack:
-        evaluator = _workers(stack, chosen, measured or chosen.evaluator)
+        evaluator = _workers(stack, settings, chosen, measured or chosen.evaluator, folder.path)
         if measured is not None:
             stack.enter_context(measured.measuring())
         report = stack.enter_context(console.progress(root, "search", chosen.trials + evaluator.looks))
@@ -156,9 +159,14 @@ def _search(root: Path, chosen: Search, strategy: Strategy, folder: RunFolder, m
     return trials
 
 
-def _workers(stack: ExitStack, chosen: Search, judge: Evaluator) -> Evaluator:
+def _workers(stack: ExitStack, settings: Settings, chosen: Search, judge: Evaluator, folder: Path) -> Evaluator:
     """Even a single worker is a process of its own: a candidate that ends its process must not end the search."""
-    return stack.enter_context(Workers.around(judge, chosen.workers, chosen.devices)) if judge.commit_every == 1 else judge
+    if judge.commit_every > 1:
+        return judge
+    workers = stack.enter_context(Workers.around(judge, chosen.workers, chosen.devices, engine=settings.engine, folder=folder))
+    if workers.description:
+        console.say(workers.description)
+    return workers
 
 
 def _trials(strategy: Strategy, evaluator: Evaluator, chosen: Search, journal: RunJournal) -> Iterator[Trial]:

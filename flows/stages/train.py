@@ -21,7 +21,8 @@ from flows.settings import Settings, Train
 from nas import atomic
 from nas.components import describe, restore
 from nas.data.dataset import SPLITS, Dataset
-from nas.processes import pin_threads, pool_of, start_server
+from nas.process_start import pin_threads, start_server
+from nas.processes import pool_of
 from nas.spaces.base import SearchSpace
 from nas.tasks.base import Task
 from nas.training.comparison import Measured, compare

@@ -101,6 +101,12 @@ class Evaluator(BaseModel, ABC):
         """Return the seconds after which whoever waits for an evaluation in another process may give up on it; None: never."""
         return None
 
+    def on_device(self, device: str) -> Self:
+        """Return the evaluator with another device. Raises ValueError when it has no such setting."""
+        if "device" not in type(self).model_fields:
+            raise ValueError(f"a worker's device is {device!r}, but the evaluator has no setting 'device': leave devices empty")
+        return self.model_copy(update={"device": device})
+
     def warm_up(self) -> None:
         """Load what serves every candidate, so that none is charged for it. May raise; then `evaluate` raises the same."""
 

@@ -68,6 +68,12 @@ class Wrapper(Evaluator, ABC):
         """As the evaluator says."""
         return self._evaluator.patience(trial)
 
+    def on_device(self, device: str) -> Self:
+        """The same around the evaluator with another device."""
+        copied = self.model_copy()
+        copied._evaluator = self._evaluator.on_device(device)
+        return copied
+
     def warm_up(self) -> None:
         """Let the evaluator load what serves every candidate."""
         self._evaluator.warm_up()

@@ -20,7 +20,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> StageProject:
     The search evaluates in this process: starting others would take most of the time, and nothing here depends on them.
     """
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("flows.stages.search._workers", lambda stack, chosen, judge: judge)
+    monkeypatch.setattr("flows.stages.search._workers", lambda stack, settings, chosen, judge, folder: judge)
     made = make_stage_project(tmp_path)
     space = {"name": "chain", "widths": [[8, 16], [16, 32]], "blocks": 1, "kernels": [3, 5], "expansions": [1]}
     evaluator = {"name": "scratch", "steps": 2, "recipe": {"batch_size": 8}, "limits": {"parameters": PARAMETERS}, "device": "cpu"}

@@ -128,6 +128,7 @@ def test_another_search_or_format_is_refused_and_left_as_it_is(tmp_path: Path, m
     with pytest.raises(JournalError, match="belongs to the search f, not to g: use another folder"):
         resume(tmp_path, "g")
     monkeypatch.setattr(journal_module, "FORMAT_VERSION", FORMAT_VERSION + 1)
+    monkeypatch.setattr(journal_module, "_READABLE", (FORMAT_VERSION + 1,))
     with pytest.raises(
         JournalError, match=rf"format {FORMAT_VERSION}, this version reads and writes {FORMAT_VERSION + 1}: finish the search with"
     ):

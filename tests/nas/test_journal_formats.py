@@ -27,6 +27,8 @@ TRIALS = [
     Trial(4, Proposal(A), Report({"accuracy": 0.1 + 0.2, "parameters": 7}, reused=0), Score(0.0, (0.1 + 0.2, -7))),
 ]
 WAITING = [Trial(5, Proposal(B, parent=2)), Trial(6, Proposal(A, steps=3))]
+RUNNING = {2: [], 3: [Trial(4, Proposal(A)), WAITING[0]], 4: WAITING}
+"""By the trial that was finished."""
 STATE = {"strategy": {"logits": torch.tensor([1.0, -0.5]), "names": ["a", "b"], "told": 5}, "evaluator": {}}
 
 
@@ -35,8 +37,8 @@ def write(folder: Path) -> None:
         journal.resume()
         for trial in TRIALS:
             journal.append(trial)
-            if trial.number in (2, 4):
-                journal.commit(WAITING if trial.number == 4 else [], STATE)
+            if trial.number >= 2:
+                journal.commit(RUNNING[trial.number], STATE)
 
 
 def resume(folder: Path) -> Resumed:
@@ -123,6 +125,7 @@ def test_a_trial_that_no_search_wrote_is_refused_with_its_line(tmp_path: Path, t
         ([HEADER, *committed(waiting=None)], 3),
         ([HEADER, *committed(waiting=[TRIAL])], 3),
         ([HEADER, *committed(waiting=[{"number": 2, "architecture": {}}])], 3),
+        *(([HEADER, *committed(still=still)], 3) for still in (1, -1, True, 0.0, None, "1")),
         *(
             ([HEADER, *committed(state=state)], 3)
             for state in ("../state-1.pt", "state-2.pt", "/etc/passwd", "state-1.pt\0", 3, "", ["state-1.pt"])
@@ -164,14 +167,47 @@ def test_hand_made_lines_that_fit_are_taken(tmp_path: Path) -> None:
     assert len(resume(tmp_path).trials) == 1
 
 
-@pytest.mark.parametrize("version", [0, 2, "1", None])
+@pytest.mark.parametrize("version", [0, 3, "1", None])
 def test_a_journal_of_another_format_says_what_to_do(tmp_path: Path, version: Any) -> None:
     """Its later lines may look like nothing that this version knows."""
     (tmp_path / "journal.jsonl").write_bytes(line({"format": version, "fingerprint": "golden"}) + b"anything else\n" + line({"commit": 0}))
-    with pytest.raises(JournalError, match=rf"has journal format {version}, this version reads and writes 1: finish the search with the"):
+    with pytest.raises(JournalError, match=rf"has journal format {version}, this version reads and writes 2: finish the search with the"):
         resume(tmp_path)
-    with pytest.raises(JournalError, match=rf"has journal format {version}, this version reads and writes 1: leave it out"):
+    with pytest.raises(JournalError, match=rf"has journal format {version}, this version reads and writes 2: leave it out"):
         read(tmp_path)
+
+
+def test_a_commit_names_only_what_is_newly_running(tmp_path: Path) -> None:
+    """With very many workers the running trials would be nearly all that is written."""
+    running = [Trial(number, Proposal(A, steps=number)) for number in range(60)]
+    sizes = []
+    with FileJournal(tmp_path, fingerprint="golden") as journal:
+        journal.resume()
+        for number in range(10):
+            journal.append(Trial(number, running[number].proposal, Report({"accuracy": 0.5}), Score(0.0, (0.5,))))
+            journal.commit(running[number + 1 : number + 51], {})
+            sizes.append((tmp_path / "journal.jsonl").stat().st_size)
+    assert sizes[1] - sizes[0] < sizes[0] / 10
+    assert resume(tmp_path).trials[10:] == running[10:]
+    with FileJournal(tmp_path, fingerprint="golden") as journal:
+        waiting = journal.resume().trials[10:]
+        journal.append(Trial(10, waiting[0].proposal, Report({"accuracy": 0.5}), Score(0.0, (0.5,))))
+        journal.commit([Trial(11, Proposal(B)), *waiting[2:]], {})
+        assert (tmp_path / "journal.jsonl").stat().st_size - sizes[-1] > sizes[0] / 2, "one that differs is named, with all behind it"
+    assert [trial.proposal for trial in resume(tmp_path).trials[11:13]] == [Proposal(B), running[12].proposal]
+
+
+def test_a_journal_of_the_first_format_is_continued_in_it(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    shutil.copytree(GOLDEN / "journal-1", folder)
+    with FileJournal(folder, fingerprint="golden") as journal:
+        running = journal.resume().trials[5:]
+        journal.append(Trial(5, running[0].proposal, Report({"accuracy": 0.25}), Score(0.0, (0.25,))))
+        journal.commit(running[1:], STATE)
+    text = (folder / "journal.jsonl").read_text()
+    assert '{"format":1,' in text
+    assert "still" not in text
+    assert resume(folder).trials[6:] == running[1:]
 
 
 def test_trials_are_noted_in_order(tmp_path: Path) -> None:

@@ -24,6 +24,7 @@ from nas.evaluators.base import Evaluator
 from nas.evaluators.wrapper import Wrapper
 from nas.journal import MemoryJournal
 from nas.load import load
+from nas.measured import Measured
 from nas.objective import Objective
 from nas.trial import Proposal, Report, Trial
 from nas.workers import Workers
@@ -154,7 +155,7 @@ def test_every_slot_has_its_device_warms_up_once_and_does_not_wait_for_ever() ->
     ("evaluator", "devices", "problem"),
     [
         (Placed(), ["cpu"], "devices names 1, but workers is 2: name one for every worker, or none"),
-        (Fake(), ["cpu", "cpu"], "devices is ['cpu', 'cpu'], but the evaluator has no setting 'device': leave devices empty"),
+        (Fake(), ["cpu", "cpu"], "a worker's device is 'cpu', but the evaluator has no setting 'device': leave devices empty"),
         (Placed(), ["cpu", "gpu"], "device is 'gpu', which torch does not know: use cpu, cuda, cuda:N or auto"),
         (Placed(), ["cpu", "cuda:97"], "device is 'cuda:97' but torch finds "),
     ],
@@ -164,11 +165,24 @@ def test_devices_that_cannot_be_are_refused_at_once(evaluator: Evaluator, device
         Workers.around(evaluator, 2, devices)
 
 
+def test_a_device_reaches_the_evaluator_inside_others() -> None:
+    measured = Measured()
+    measured._evaluator = Placed(device="auto")
+    placed = measured.on_device("cpu")
+    assert (placed._evaluator, measured._evaluator) == (Placed(device="cpu"), Placed(device="auto"))
+    assert Workers.around(measured, 2, ["cpu", "cpu"]).slots == 2
+
+
+def test_outside_its_context_nothing_is_evaluated() -> None:
+    with pytest.raises(RuntimeError, match="the workers have not been started: evaluate inside their context"):
+        Workers.around(Fake(), 1).submit(trial_of(0))
+
+
 def test_a_worker_computes_on_its_own_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is made without naming a GPU, such as a library's workspace, would else lie on the first one."""
     current: list[torch.device] = []
     monkeypatch.setattr(torch.cuda, "set_device", current.append)
     monkeypatch.setattr(workers_module, "pick_device", torch.device)
-    for work in workers_module._spread(Placed(), 2, ["cuda:1", "cpu"]):
+    for work in workers_module._spread(Placed(), 2, ["cuda:1", "cpu"], None):
         work.begin()
     assert current == [torch.device("cuda:1")]

@@ -59,7 +59,7 @@ class Workers(Pool):
 
 def work_here(patch: pytest.MonkeyPatch) -> None:
     """Search, measure, train and verify in this process."""
-    patch.setattr(search, "_workers", lambda stack, chosen, judge: judge)
+    patch.setattr(search, "_workers", lambda stack, settings, chosen, judge, folder: judge)
     patch.setattr("nas.measured.Slot", Slot)
     patch.setattr(train, "pool_of", Pool)
     for stage in (search, train):
