@@ -10,13 +10,13 @@ from typing import Any
 from export.machine import this_machine
 from flows import console
 from flows.costing import FOLDER, ROUGH, costing_of
-from flows.provenance import code_of, described
+from flows.provenance import NEAREST, code_of, descent, described
 from flows.run_folder import fingerprint
 from flows.searches import Search
 from flows.settings import Settings
 from flows.tracking import WORK
 from nas import atomic
-from nas.components import describe
+from nas.components import component_name, describe
 from nas.evaluators.base import Bench
 from nas.measured import Measured, Plan
 from nas.preflight import preflight
@@ -29,7 +29,8 @@ def around(root: Path, settings: Settings, entry: Search, bench: Bench, record: 
     if not wanted:
         return None
     # The search and the trial are not known yet; what stands for them is as long.
-    placeholders = {"search": "0" * 16, "trial": "00", "seed": "0", "weights_sha256": "0" * 64}
+    placeholders = {"search": "0" * 16, "train": "0" * 16, "trial": "00", "seed": "0", "weights_sha256": "0" * 64}
+    placeholders |= descent(component_name(entry.strategy), {str(number): (10,) for number in range(10, 10 + NEAREST)})
     metadata = described(bench.space, bench.task, bench.dataset.description) | placeholders
     plan = Plan(costing_of(root, settings), _key(bench, settings, record, metadata), metadata)
     return Measured.around(entry.evaluator, bench, wanted, plan)

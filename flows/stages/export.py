@@ -23,7 +23,8 @@ from export.web.runtime import runtime
 from flows import console, environment, gate, results
 from flows.deployed import Files
 from flows.elsewhere import Elsewhere
-from flows.provenance import described
+from flows.making import provenance
+from flows.provenance import descent, described
 from flows.run_folder import publish
 from flows.settings import Settings
 from flows.variants import FLOAT
@@ -68,7 +69,8 @@ def run(root: Path, settings: Settings, record: dict[str, Any]) -> None:
         report(3, f"{ships.name}, {ships.measurement.latency.middle:.3g} ms")
         manifest = {**manifest_of(ships.path), **_checked(parity, dataset), **_scores(ships.test, details["shipped"], dataset)}
         manifest |= {"data": _data(dataset), **_retrained(details), **files.record(ships, why, held)}
-        examples, tolerance, extras = _examples(dataset), settings.export.tolerance, Extras(browser, files.others(ships))
+        more = {**files.others(ships), **provenance(manifest, winner, dataset.description, record)}
+        examples, tolerance, extras = _examples(dataset), settings.export.tolerance, Extras(browser, more)
         write_bundle(folder, model=ships.path, manifest=manifest, examples=examples, tolerance=tolerance, extras=extras)
         headline = {"bytes": manifest["bytes"], "latency_ms": ships.measurement.latency.middle, "parity": manifest["parity"]}
         atomic.write_json(folder / "metrics.json", headline | {"test": dict(ships.test)})
@@ -102,7 +104,15 @@ def provenance_of(winner: Mapping[str, Any], trained: Path, dataset: Dataset) ->
         "trial": str(winner["trial"]),
         "seed": str(winner["seed"]),
         "weights_sha256": hashlib.sha256((trained / "model.safetensors").read_bytes()).hexdigest(),
+        **_made_by(winner),
     }
+
+
+def _made_by(winner: Mapping[str, Any]) -> dict[str, str]:
+    """The training and the descent of an architecture; results of versions that did not note them say nothing of them."""
+    if "train" not in winner:
+        return {}
+    return {"train": winner["train"], **descent(winner["strategy"]["name"], winner["ancestors"])}
 
 
 def _checked(parity: Parity, dataset: Dataset) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from flows.run_folder import RunError, RunFolder, hold, origin, publish
 from flows.run_journal import RunJournal
 from flows.searches import Search
 from flows.settings import Settings
-from nas import atomic
+from nas import ancestry, atomic
 from nas.components import component_name, describe
 from nas.data.dataset import Dataset
 from nas.evaluators.base import Bench, Evaluator
@@ -61,13 +61,25 @@ def run(root: Path, settings: Settings, record: dict[str, Any]) -> None:
         if not any(trial.status == "done" for trial in candidates):
             raise SearchError(search_report.nothing_found(trials, chosen.objective))
         ranked = finalists(candidates, measured or chosen.evaluator, chosen.objective, count=chosen.finalists, split="confirm")
-        best = search_report.winner(chosen, task, ranked, _graph(measured)) | {"search": folder.fingerprint}
-        offered = _offered(chosen, task, candidates, ranked, measured)
+        descent = ancestry.sources(trials)
+        best = search_report.winner(chosen, task, ranked, _graph(measured)) | _made_by(folder, chosen)
+        best |= {"ancestors": _ancestors(descent, best)}
+        offered = [one | {"ancestors": _ancestors(descent, one)} for one in _offered(chosen, task, candidates, ranked, measured)]
         with publish(root, "search", record | origin(*folders)) as target:
             search_report.write(target, trials, best, chosen)
             front_report.write(target, candidates, offered, chosen.objective)
             atomic.write_json(target / "telemetry.json", search_telemetry.of(trials, strategy, chosen))
         chosen.evaluator.forget({finalist.trial.number for finalist in ranked})
+
+
+def _made_by(folder: RunFolder, chosen: Search) -> dict[str, Any]:
+    """What best.json says of the search, so that a shipped file can: its name, what that name is the digest of, and its strategy."""
+    return {"search": folder.fingerprint, "strategy": describe(chosen.strategy), "inputs": {"search": dict(folder.inputs)}}
+
+
+def _ancestors(descent: ancestry.Sources, candidate: Mapping[str, Any]) -> dict[str, list[int]]:
+    """The trials that a candidate descends from, itself first, each with those that it was made from."""
+    return {str(number): list(named) for number, named in ancestry.ancestors(descent, candidate["trial"]).items()}
 
 
 def _offered(
