@@ -72,9 +72,24 @@ def run(root: Path, settings: Settings, record: dict[str, Any]) -> None:
         more = {**files.others(ships), **provenance(manifest, winner, dataset.description, record)}
         examples, tolerance, extras = _examples(dataset), settings.export.tolerance, Extras(browser, more)
         write_bundle(folder, model=ships.path, manifest=manifest, examples=examples, tolerance=tolerance, extras=extras)
-        headline = {"bytes": manifest["bytes"], "latency_ms": ships.measurement.latency.middle, "parity": manifest["parity"]}
-        atomic.write_json(folder / "metrics.json", headline | {"test": dict(ships.test)})
+        atomic.write_json(folder / "metrics.json", _headline(manifest))
+        atomic.write_text(folder / "latency.csv", _latencies(manifest))
         atomic.write_json(folder / "summary.json", console.summary("Exported model", _rows(manifest, ships.test, browser is not None)))
+
+
+def _headline(manifest: Mapping[str, Any]) -> dict[str, Any]:
+    """The few numbers to compare between experiments; the rest is in the manifest."""
+    told = {"bytes": manifest["bytes"], "latency_ms": manifest["latency"]["ms"], "agreement": manifest["parity"]["agreement"]}
+    return {**told, "test": manifest["test"]}
+
+
+def _latencies(manifest: Mapping[str, Any]) -> str:
+    """What each variant takes, as a table for DVC to draw."""
+    rows = ["variant,ms,low,high,ships"]
+    for name, found in manifest["variants"].items():
+        took, ships = found["latency"], "yes" if name == manifest["ships"] else "no"
+        rows.append(f"{name},{took['ms']},{took['low']},{took['high']},{ships}")
+    return "\n".join([*rows, ""])
 
 
 def _refuse(root: Path, winner: Mapping[str, Any], parity: Parity, measured: Elsewhere | None) -> None:

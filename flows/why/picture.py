@@ -12,10 +12,15 @@ from flows.why.chain import Ancestor, Chain, Link
 
 _STYLE = """
   svg { --ink: #1b1f24; --soft: #57606a; --line: #d0d7de; --paper: #ffffff; --card: #f6f8fa; background: var(--paper) }
-  @media (prefers-color-scheme: dark) { svg { --ink: #e6edf3; --soft: #9aa4b0; --line: #3d444d; --paper: #0d1117; --card: #161b22 } }
+  svg { --good: #1a7f37; --doubt: #9a6700; --bad: #cf222e }
+  @media (prefers-color-scheme: dark) {
+    svg { --ink: #e6edf3; --soft: #9aa4b0; --line: #3d444d; --paper: #0d1117; --card: #161b22 }
+    svg { --good: #3fb950; --doubt: #d29922; --bad: #f85149 }
+  }
   text { font: 13px system-ui, sans-serif; fill: var(--ink) } .soft { fill: var(--soft) } .small { font-size: 12px }
   .name { font-weight: 600 } .title { font-size: 16px; font-weight: 600 } .card { fill: var(--card); stroke: var(--line) }
-  .holds { fill: #1a7f37 } .open { fill: #bf8700 } .broken { fill: #cf222e } .edge { stroke: var(--line); stroke-width: 2; fill: none }
+  .holds { fill: var(--good) } .open { fill: var(--doubt) } .broken { fill: var(--bad) }
+  .edge { stroke: var(--line); stroke-width: 2; fill: none }
 """
 _MARGIN, _WIDTH, _GAP, _LINE = 24, 590, 18, 18
 _TOP = 64
