@@ -80,7 +80,7 @@ def parse_lock(text: str) -> dict[str, Locked]:
 
 
 def _locked(entry: Mapping[str, Any]) -> Locked:
-    reads, writes = ({item["path"]: item["md5"] for item in entry.get(kind) or [] if "md5" in item} for kind in ("deps", "outs"))
+    reads, writes = ({item["path"]: str(item["md5"]) for item in entry.get(kind) or [] if "md5" in item} for kind in ("deps", "outs"))
     settings = {name: value for values in (entry.get("params") or {}).values() for name, value in values.items()}
     return Locked(reads, writes, settings)
 
