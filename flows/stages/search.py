@@ -61,10 +61,8 @@ def run(root: Path, settings: Settings, record: dict[str, Any]) -> None:
         if not any(trial.status == "done" for trial in candidates):
             raise SearchError(search_report.nothing_found(trials, chosen.objective))
         ranked = finalists(candidates, measured or chosen.evaluator, chosen.objective, count=chosen.finalists, split="confirm")
-        descent = ancestry.sources(trials)
         best = search_report.winner(chosen, task, ranked, _graph(measured)) | _made_by(folder, chosen)
-        best |= {"ancestors": _ancestors(descent, best)}
-        offered = [one | {"ancestors": _ancestors(descent, one)} for one in _offered(chosen, task, candidates, ranked, measured)]
+        best, *offered = _descended(trials, [best, *_offered(chosen, task, candidates, ranked, measured)])
         with publish(root, "search", record | origin(*folders)) as target:
             search_report.write(target, trials, best, chosen)
             front_report.write(target, candidates, offered, chosen.objective)
@@ -77,9 +75,12 @@ def _made_by(folder: RunFolder, chosen: Search) -> dict[str, Any]:
     return {"search": folder.fingerprint, "strategy": describe(chosen.strategy), "inputs": {"search": dict(folder.inputs)}}
 
 
-def _ancestors(descent: ancestry.Sources, candidate: Mapping[str, Any]) -> dict[str, list[int]]:
-    """The trials that a candidate descends from, itself first, each with those that it was made from."""
-    return {str(number): list(named) for number, named in ancestry.ancestors(descent, candidate["trial"]).items()}
+def _descended(trials: Sequence[Trial], candidates: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """The candidates with the trials that each descends from, itself first, and what each of these was made from."""
+    known = ancestry.sources(trials)
+    families = [ancestry.ancestors(known, one["trial"]) for one in candidates]
+    told = [{str(number): list(named) for number, named in family.items()} for family in families]
+    return [{**one, "ancestors": ancestors} for one, ancestors in zip(candidates, told, strict=True)]
 
 
 def _offered(

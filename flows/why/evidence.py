@@ -95,7 +95,7 @@ def of_stage(evidence: Evidence, stage: str, needed: tuple[str, ...]) -> tuple[l
         return [f"dvc.lock has no entry for the stage {stage}: restore it from Git, or run `nasflow run`"], []
     broken = lineage.verify(evidence.root, stage) if (evidence.root / "results" / stage / "lineage.json").exists() else []
     broken += [*_read_as_written(evidence, stage, locked)]
-    unchecked = []
+    unchecked: list[str] = []
     for path, recorded in locked.writes.items():
         found = hashes.of_path(evidence.root / path)
         if found is None:

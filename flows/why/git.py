@@ -33,7 +33,10 @@ def last_commit(root: Path, path: str) -> Commit | None:
     """The last commit, before the one that is checked out or that one itself, that changed a file; None where there is none."""
     found = ask(root, "log", "-1", "--format=%H%n%an <%ae>%n%aI%n%s", "--", path)
     lines = (found or b"").decode(errors="replace").splitlines()
-    return Commit(*lines[:3], lines[3] if len(lines) > 3 else "") if len(lines) >= 3 else None
+    if len(lines) < 3:
+        return None
+    name, author, date, *subject = lines
+    return Commit(name, author, date, subject[0] if subject else "")
 
 
 def content(root: Path, commit: str, path: str) -> bytes | None:
