@@ -28,9 +28,9 @@ def around(root: Path, settings: Settings, entry: Search, bench: Bench, record: 
     wanted = entry.measured(bench.task)
     if not wanted:
         return None
-    # The search and the trial are not known yet; what stands for them is as long.
+    # The search, the trial and its ancestors are not known yet; what stands for them is about as long, and hardly ever shorter.
     placeholders = {"search": "0" * 16, "train": "0" * 16, "trial": "00", "seed": "0", "weights_sha256": "0" * 64}
-    placeholders |= descent(component_name(entry.strategy), {str(number): (10,) for number in range(10, 10 + NEAREST)})
+    placeholders |= descent(component_name(entry.strategy), {str(number): (100, 100) for number in range(100, 100 + NEAREST)})
     metadata = described(bench.space, bench.task, bench.dataset.description) | placeholders
     plan = Plan(costing_of(root, settings), _key(bench, settings, record, metadata), metadata)
     return Measured.around(entry.evaluator, bench, wanted, plan)

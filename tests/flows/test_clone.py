@@ -217,6 +217,13 @@ def test_without_data_the_rest_is_told_and_said_to_be_open(made: RealProject, tm
     assert found.sentence() == f"{MODEL}: nothing is broken, but data could not be checked as a whole"
 
 
+def test_the_model_is_registered_and_fetched_by_its_name(made: RealProject, tmp_path: Path) -> None:
+    made.run("gto", "register", "classifier")
+    assert made.run("git", "tag").stdout.split() == ["classifier@v0.0.1"]
+    made.run("dvc", "artifacts", "get", str(made.root), "classifier", "-o", str(tmp_path / "fetched.onnx"))
+    assert (tmp_path / "fetched.onnx").read_bytes() == (made.root / MODEL).read_bytes()
+
+
 def test_a_queue_of_experiments_goes_over_a_grid_of_strategies(made: RealProject) -> None:
     small = ["search.trials=2", "search.workers=1", "search.evaluator.steps=2", "search.preflight=false", "search.measure=[]"]
     settings = [word for setting in ["search.strategy=random,local", *small] for word in ("-S", setting)]
