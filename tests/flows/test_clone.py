@@ -73,6 +73,14 @@ def test_a_fresh_clone_has_nothing_to_run_and_its_model_tells_the_whole_chain(cl
     assert [link["state"] for link in told["links"]] == ["holds"] * 12
     best = json.loads((clone.root / "results/search/best.json").read_text())
     assert told["ancestors"][0]["trial"] == best["trial"]
+    manifest = json.loads((clone.root / "results/export/manifest.json").read_text())
+    metadata, bill = manifest["metadata"], json.loads((clone.root / "results/export/provenance.cdx.json").read_text())
+    assert (metadata["strategy"], json.loads(metadata["ancestors"])) == ("evolution", best["ancestors"])
+    assert metadata["train"] == json.loads((clone.root / "results/train/architecture.json").read_text())["train"]
+    assert "provenance.cdx.json" in manifest["files"]
+    [workflow] = bill["formulation"][0]["workflows"]
+    runs = [f"search-{metadata['search']}", f"train-{metadata['train']}"]
+    assert [task["uid"] for task in workflow["tasks"]] == ["prepare", *runs, "export"]
     facts = {link["name"]: link["facts"] for link in told["links"]}
     assert facts["architecture"] == best["architecture"]
     assert facts["search"]["run"] == f"search-{best['search']}"
