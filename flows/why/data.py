@@ -7,7 +7,7 @@ from typing import Any
 from flows import lineage
 from flows.why import hashes
 from flows.why.chain import Link
-from flows.why.evidence import PULL, Evidence, of_stage
+from flows.why.evidence import RESTORE, Evidence, of_stage
 from nas.data.dataset import SPLITS, Dataset, array_file
 from nas.data.errors import DataError
 
@@ -22,7 +22,7 @@ def prepared(evidence: Evidence) -> Link:
     broken, unchecked = of_stage(evidence, "prepare", ())
     if len(set(digests.values())) > 1:
         broken.append(
-            "the data's digest differs: " + ", ".join(f"{place} {digest[:16]}" for place, digest in digests.items()) + f"; {PULL}"
+            "the data's digest differs: " + ", ".join(f"{place} {digest[:16]}" for place, digest in digests.items()) + f"; {RESTORE}"
         )
     if described:
         problem, absent = _recomputed(evidence.root / _PREPARED)
@@ -49,7 +49,7 @@ def originals(evidence: Evidence) -> Link:
     facts = [(str(name), str(value)) for name, value in named.items()]
     broken, unchecked, files = [], [], _files(evidence)
     for path, recorded in files.items():
-        facts += [(path, f"md5 {recorded}"), *_imported(evidence.root / f"{path}.dvc")]
+        facts += [(path, f"md5 {recorded}"), *_imported(path, evidence.root / f"{path}.dvc")]
         found = hashes.of_path(evidence.root / path)
         if found is None:
             unchecked.append(
@@ -96,7 +96,7 @@ def _files(evidence: Evidence) -> dict[str, str]:
     return {path: digest for path, digest in reads if path.split("/")[0] not in _OURS}
 
 
-def _imported(note: Path) -> Iterator[tuple[str, str]]:
+def _imported(path: str, note: Path) -> Iterator[tuple[str, str]]:
     """Where DVC fetched a file from, where it did."""
     try:
         origins = lineage.parse(note.read_text()).get("deps") or []
@@ -104,4 +104,4 @@ def _imported(note: Path) -> Iterator[tuple[str, str]]:
         return
     for origin in origins:
         version = origin.get("etag") or origin.get("checksum") or origin.get("md5") or origin.get("hash")
-        yield "fetched from", f"{origin.get('path')}{f', version {version}' if version else ''}"
+        yield f"{path} was fetched from", f"{origin.get('path')}{f', version {version}' if version else ''}"

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, final
 
 from flows.why.chain import Ancestor, Link
-from flows.why.evidence import PULL, Evidence
+from flows.why.evidence import PULL, RESTORE, Evidence
 from nas.ancestry import ancestors, named
 
 Row = Mapping[str, str]
@@ -47,18 +47,20 @@ def _trial(trials: Trials, winner: Mapping[str, Any], evidence: Evidence) -> Lin
     number, best = winner["trial"], evidence.record("search/best.json")
     row = trials.rows.get(number)
     if row is None:
-        return Link("trial", f"trial {number}", (), [f"{_TABLE} has no trial {number}, which was trained: {PULL}"])
+        return Link("trial", f"trial {number}", (), [f"{_TABLE} has no trial {number}, which was trained: {RESTORE}"])
     broken = []
     different = [name for name, option in winner["architecture"].items() if row.get(name) != option]
     if different:
         broken.append(
-            f"{_TABLE} has another {different[0]} for trial {number} than the architecture that was trained: one was altered; {PULL}"
+            f"{_TABLE} has another {different[0]} for trial {number} than the architecture that was trained: one was altered; {RESTORE}"
         )
     if row["status"] != "done":
-        broken.append(f"trial {number} is {row['status']} in {_TABLE}, so it could not win: the table was altered; {PULL}")
+        broken.append(f"trial {number} is {row['status']} in {_TABLE}, so it could not win: the table was altered; {RESTORE}")
     metric = best.get("metric", "")
     if best.get("trial") == number and row.get(metric) and best.get("score") is not None and float(row[metric]) != best["score"]:
-        broken.append(f"{_TABLE} gives trial {number} {metric} {row[metric]}, best.json gives it {best['score']}: one was altered; {PULL}")
+        broken.append(
+            f"{_TABLE} gives trial {number} {metric} {row[metric]}, best.json gives it {best['score']}: one was altered; {RESTORE}"
+        )
     facts = [("status", row["status"]), *((name, f"{float(row[name]):.4f} on select") for name in [metric] if row.get(metric))]
     if best.get("trial") == number and best.get("confirm") is not None:
         facts.append(("confirm", f"{metric} {best['confirm']:.4f}"))
@@ -70,13 +72,13 @@ def _trial(trials: Trials, winner: Mapping[str, Any], evidence: Evidence) -> Lin
 
 def _family(trials: Trials, found: Mapping[int, Sequence[int]], winner: Mapping[str, Any], family: Sequence[Ancestor]) -> Link:
     broken = [
-        f"trial {number} was made from trial {source}, which is not in {_TABLE}: {PULL}"
+        f"trial {number} was made from trial {source}, which is not in {_TABLE}: {RESTORE}"
         for number, named_there in found.items()
         for source in named_there
         if source not in trials.rows
     ]
     broken += [
-        f"trial {number} claims to be made from trial {source}, which came after it: {_TABLE} was altered; {PULL}"
+        f"trial {number} claims to be made from trial {source}, which came after it: {_TABLE} was altered; {RESTORE}"
         for number, named_there in found.items()
         for source in named_there
         if source >= number
@@ -84,7 +86,7 @@ def _family(trials: Trials, found: Mapping[int, Sequence[int]], winner: Mapping[
     recorded = {int(number): tuple(sources) for number, sources in winner.get("ancestors", {}).items()}
     if recorded and recorded != {number: tuple(sources) for number, sources in found.items()}:
         broken.append(
-            f"{_TABLE} and results/train/architecture.json name different ancestors of trial {winner['trial']}: one was altered; {PULL}"
+            f"{_TABLE} and results/train/architecture.json name different ancestors of trial {winner['trial']}: one was altered; {RESTORE}"
         )
     facts = [(f"trial {one.trial}", f"{one.made}; {one.score}{_words(one)}") for one in family]
     first = family[-1] if family else None

@@ -12,6 +12,7 @@ from flows.why import hashes
 STAGES = ("export", "train", "search", "prepare")
 """The stages that a chain goes through, from the file back."""
 PULL = "bring it back with `dvc pull`, or run `nasflow run`"
+RESTORE = "bring the right one back with `dvc pull --force`, or run `nasflow run`"
 _SHOWN = 12
 
 
@@ -61,12 +62,12 @@ def gather(root: Path) -> Evidence:
         except (FileNotFoundError, NotADirectoryError):
             missing[name] = f"{path} is missing: {PULL}"
         except (ValueError, OSError):
-            missing[name] = f"{path} is no JSON: {PULL}"
+            missing[name] = f"{path} is no JSON: {RESTORE}"
         else:
             if isinstance(content, dict):
                 records[name] = content
             else:
-                missing[name] = f"{path} is not the record that a stage writes: {PULL}"
+                missing[name] = f"{path} is not the record that a stage writes: {RESTORE}"
     return Evidence(root, parse_lock((root / "dvc.lock").read_text()), records, missing)
 
 
@@ -109,7 +110,7 @@ def of_stage(evidence: Evidence, stage: str, needed: tuple[str, ...]) -> tuple[l
 def _altered(root: Path, path: str) -> str:
     if not (root / path).exists():
         return f"{path} is missing: {PULL}"
-    return f"{path} is not what dvc.lock says the stage wrote: it was altered since; {PULL.replace('bring it', 'bring the right one')}"
+    return f"{path} is not what dvc.lock says the stage wrote: it was altered since; {RESTORE}"
 
 
 def _read_as_written(evidence: Evidence, stage: str, locked: Locked) -> Iterator[str]:

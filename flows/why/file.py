@@ -8,7 +8,7 @@ from typing import Any, final
 
 from flows.why import git, hashes
 from flows.why.chain import Link
-from flows.why.evidence import PULL, Evidence
+from flows.why.evidence import PULL, RESTORE, Evidence
 
 MODEL = "results/export/model.onnx"
 _IDENTITY = ("search", "trial", "seed", "weights_sha256")
@@ -68,12 +68,12 @@ def link(evidence: Evidence, file: File) -> Link:
         named = manifest["sha256"]
         broken.append(
             f"{file.shown} has the SHA-256 {file.sha256[:16]}, but results/export/manifest.json names {named[:16]} for the model of its "
-            f"search, trial and seed: it was altered after the export; {PULL}"
+            f"search, trial and seed: it was altered after the export; {RESTORE}"
         )
     export = evidence.locked.get("export")
     locked = export.writes.get(MODEL) if export is not None else None
     if file.ships and locked is not None and locked != file.md5:
-        broken.append(f"dvc.lock names {MODEL} by the MD5 {locked[:12]}, but the file has {file.md5[:12]}: {PULL}")
+        broken.append(f"dvc.lock names {MODEL} by the MD5 {locked[:12]}, but the file has {file.md5[:12]}: {RESTORE}")
     what = "the model that ships" if file.ships else "a variant that does not ship"
     facts = [("bytes", f"{file.bytes:,}"), ("sha256", file.sha256), ("is", f"{what}, {file.variant}")]
     return Link("file", f"{file.shown}, {what}", facts, broken)

@@ -8,7 +8,7 @@ from typing import Any
 from export.bill import FILE
 from flows.run_folder import fingerprint
 from flows.why.chain import Link
-from flows.why.evidence import PULL, Evidence, of_stage
+from flows.why.evidence import RESTORE, Evidence, of_stage
 
 _AGAIN = "one of the two was altered; `nasflow run` makes both again"
 
@@ -123,11 +123,11 @@ def _bill(evidence: Evidence, manifest: Mapping[str, Any]) -> list[str]:
     try:
         named = json.loads(path.read_text())["metadata"]["component"]["version"]
     except (ValueError, KeyError, TypeError):
-        return [f"results/export/{FILE} is not the bill of materials that the export wrote: {PULL}"]
+        return [f"results/export/{FILE} is not the bill of materials that the export wrote: {RESTORE}"]
     return (
         []
         if named == manifest["sha256"]
-        else [f"results/export/{FILE} is about the file {named[:16]}, not {manifest['sha256'][:16]}: {PULL}"]
+        else [f"results/export/{FILE} is about the file {named[:16]}, not {manifest['sha256'][:16]}: {RESTORE}"]
     )
 
 
@@ -142,7 +142,7 @@ def _named(record: Mapping[str, Any], stage: str, path: str) -> Iterator[str]:
     """Whether the name of a run is the digest of the inputs beside it."""
     inputs = record.get("inputs", {}).get(stage)
     if inputs is not None and fingerprint(inputs) != record[stage]:
-        yield f"{path} names the run {record[stage]}, but the inputs in it have the digest {fingerprint(inputs)}: it was altered; {PULL}"
+        yield f"{path} names the run {record[stage]}, but the inputs in it have the digest {fingerprint(inputs)}: it was altered; {RESTORE}"
 
 
 def _new(known: list[str], more: list[str]) -> list[str]:

@@ -10,7 +10,8 @@ from nas.journal import MemoryJournal
 from nas.load import load
 from nas.objective import Objective
 from nas.strategies.base import Strategy
-from nas.trial import Trial
+from nas.testing.doubles import check_origin
+from nas.trial import Proposal, Report, Trial
 from nas.warm_start import WarmStart
 
 SETTINGS: Mapping[str, Mapping[str, object]] = {
@@ -81,3 +82,12 @@ def test_a_warm_start_passes_the_origin_on() -> None:
     strategy = made("evolution")
     warm = WarmStart.around(strategy, [strategy.choices.neighbours(found.architecture)[0] for found in searched(made("random"), 3)], len)
     assert children(searched(warm, 30))
+
+
+def test_an_origin_that_is_no_finished_trial_breaks_the_contract() -> None:
+    found = searched(made("random"), 2)
+    history = [Trial(0, found[0].proposal, Report()), Trial(1, found[1].proposal)]
+    check_origin(Proposal(found[0].architecture, origin=(0,)), history, "trial 2")
+    for origin, words in (((1,), "names trial 1, which has not finished"), ((7,), "names trial 7"), ((0, 0), "name each trial once")):
+        with pytest.raises(AssertionError, match=words):
+            check_origin(Proposal(found[0].architecture, origin=origin), history, "trial 2")
