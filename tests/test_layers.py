@@ -20,6 +20,7 @@ ALLOWED = {
     "nas.pareto": ["nas.trial"],
     "nas.front_measures": ["nas.trial", "nas.pareto"],
     "nas.checkpoint": [],
+    "nas.ancestry": ["nas.trial"],
     "nas.failures": ["nas.search", "nas.trial"],
     "nas.trial_record": ["nas.architecture", "nas.trial"],
     "nas.journal_lines": ["nas.trial", "nas.trial_record"],

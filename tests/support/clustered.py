@@ -27,7 +27,8 @@ class Clustered(Fake):
 
     def evaluate(self, trial: Trial) -> Report:
         node = multiprocessing.parent_process()
-        assert node is not None and node.pid is not None
+        assert node is not None
+        assert node.pid is not None
         self._note(f"begun-{trial.number}", f"{node.pid} {os.getpid()}")
         if trial.number == LOST_ALWAYS or (trial.number == LOST_ONCE and len(beginnings(self.folder, LOST_ONCE)) == 1):
             os.kill(node.pid, signal.SIGKILL)
