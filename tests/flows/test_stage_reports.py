@@ -25,7 +25,9 @@ def test_progress_without_a_terminal_is_plain_lines_and_a_file(tmp_path: Path, c
             report(done, f"best 0.{done}", [{"trial": done, "score": 0.5}])
     assert capsys.readouterr().out == "search: 3/3 | best 0.3\n"
     written = json.loads((tmp_path / ".nasflow" / "progress" / "search.json").read_text())
+    pace = written.pop("pace")
     assert written == {"done": 3, "total": 3, "text": "best 0.3", "table": [{"trial": 3, "score": 0.5}]}
+    assert [done for _, done in pace][-1] == 3
 
 
 def test_a_table_without_a_terminal_is_plain_aligned_text(capsys: pytest.CaptureFixture[str]) -> None:
