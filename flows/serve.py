@@ -1,0 +1,98 @@
+"""`nasflow serve`: one process that runs the project whenever its schedule says so, against the chosen server or one of its own."""
+
+import asyncio
+import os
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, final
+
+from flows import locks, server, tracking
+
+FOLDER = "serve"
+_POLL_SECONDS = 5.0
+SERVER_PID = "NASFLOW_SERVE"
+"""Where its runs find the process that they must not outlive."""
+
+
+@final
+@dataclass(frozen=True)
+class Plan:
+    """What is served: the deployment's name, when it runs, and the parameters of its runs.
+
+    cron: in the form of Unix, in `timezone` (a name of the IANA, None for UTC). every: seconds between starts. Neither: only when asked.
+    parameters: of `flows.scheduled.nasflow`, as JSON values.
+    """
+
+    name: str
+    cron: str | None = None
+    every: float | None = None
+    timezone: str | None = None
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+
+
+def serve(root: Path, plan: Plan) -> None:
+    """Serve until Ctrl-C or SIGTERM, which end what runs; a stage that runs is paused, and the next run continues it.
+
+    Raises TrackingError when another process serves this project or the server does not answer, ValueError for a wrong schedule.
+    """
+    root = root.resolve()
+    server.configure(root)
+    try:
+        with locks.exclusive(root / tracking.WORK / FOLDER):
+            _serve(root, plan)
+    except locks.HeldError as error:
+        raise tracking.BusyError(f"this project is being served by {error}") from error
+
+
+def _serve(root: Path, plan: Plan) -> None:
+    own = None if server.is_chosen() else server.Server(root, whole=True)
+    os.environ[SERVER_PID] = str(os.getpid())
+    if own is not None:
+        own.wait()
+    import httpx
+
+    from flows import server_setup
+
+    try:
+        server_setup.heartbeats()
+        asyncio.run(_run(root, plan))
+    except httpx.HTTPError as error:
+        raise tracking.ServerLostError(f"Prefect's server does not answer: {error}. Start it, then serve again.") from error
+
+
+async def _run(root: Path, plan: Plan) -> None:
+    from prefect.runner import Runner
+    from prefect.types.entrypoint import EntrypointType
+
+    from flows.scheduled import nasflow
+
+    runner = Runner(name=plan.name, limit=1, query_seconds=_POLL_SECONDS, heartbeat_seconds=server.HEARTBEAT_SECONDS)
+    deployment = await nasflow.ato_deployment(
+        name=plan.name,
+        parameters={"root": str(root), **plan.parameters},
+        entrypoint_type=EntrypointType.MODULE_PATH,
+        **_schedule(plan),
+    )
+    await runner.aadd_deployment(deployment)
+    _announce(plan)
+    await runner.start()
+
+
+def _schedule(plan: Plan) -> dict[str, Any]:
+    from prefect.schedules import Cron, Interval
+
+    if plan.cron is not None and plan.every is not None:
+        raise ValueError("--cron and --every say twice when to run: give one of them")
+    if plan.cron is not None:
+        return {"schedule": Cron(plan.cron, timezone=plan.timezone)}
+    return {} if plan.every is None else {"schedule": Interval(timedelta(seconds=plan.every), timezone=plan.timezone)}
+
+
+def _announce(plan: Plan) -> None:
+    when = f"by `{plan.cron}`" if plan.cron else (f"every {plan.every:g} s" if plan.every else "when asked for")
+    page = os.environ.get("PREFECT_API_URL", "").removesuffix("/api")
+    print(f"nasflow: {plan.name} runs {when}; {page or 'the server of your Prefect profile'} shows it; Ctrl-C ends it", flush=True)
+    sys.stdout.flush()
