@@ -2,17 +2,23 @@
 
 import asyncio
 import os
+import signal
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, final
+from typing import TYPE_CHECKING, Any, final
 
 from flows import locks, server, tracking
+from flows.ending import Stopped
+
+if TYPE_CHECKING:  # Prefect is imported while its server starts
+    from prefect.runner import Runner
 
 FOLDER = "serve"
 _POLL_SECONDS = 5.0
+_STARTING_SECONDS = 0.05
 SERVER_PID = "NASFLOW_SERVE"
 """Where its runs find the process that they must not outlive."""
 
@@ -78,7 +84,29 @@ async def _run(root: Path, plan: Plan) -> None:
     )
     await runner.aadd_deployment(deployment)
     _announce(plan)
-    await runner.start()
+    await _until_stopped(runner)
+
+
+async def _until_stopped(runner: "Runner") -> None:
+    """Run until a signal comes, then end the run that is under way and raise Stopped; the runner's own answer to SIGTERM forgets it."""
+    loop, stopped = asyncio.get_running_loop(), asyncio.Event()
+    caught: list[int] = []
+
+    def stop(number: int) -> None:
+        caught.append(number)
+        stopped.set()
+
+    serving = asyncio.create_task(runner.start())
+    while not (runner.started or serving.done()):
+        await asyncio.sleep(_STARTING_SECONDS)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop, number)
+    await asyncio.wait([serving, asyncio.create_task(stopped.wait())], return_when=asyncio.FIRST_COMPLETED)
+    if caught:
+        await runner.astop()
+    await serving
+    if caught:
+        raise Stopped(caught[0])
 
 
 def _schedule(plan: Plan) -> dict[str, Any]:
