@@ -42,14 +42,40 @@ def tracked_by(root: Path, path: str) -> Iterator[str]:
 
 
 def _update(root: Path, files: list[str], say: Say) -> None:
-    """Fetch again what has changed at its source; DVC asks for the ETag or the checksum and fetches nothing that is the same."""
+    """Fetch again what has changed at its source, by its ETag or checksum; nothing else is touched.
+
+    `dvc update` takes the old data away before it fetches, so it is called only where the source answers, and the old data are put
+    back where fetching fails all the same.
+    """
     for file in files:
-        before = (root / file).read_bytes()
+        here = "so the run goes on with the data that are there"
+        try:
+            if not _has_changed(root, file):
+                continue
+        except ValueError as error:
+            say(f"the source of {file} could not be asked, {here}: {error}")
+            continue
         done = tracking.dvc(root, "update", file)
-        if done.returncode:
-            say(f"the source of {file} could not be asked, so the run goes on with the data that are there: {_last(done.stderr)}")
-        elif (root / file).read_bytes() != before:
+        if done.returncode == 0:
             say(f"the source of {file} has changed: the new data were fetched")
+            continue
+        tracking.dvc(root, "checkout", file)
+        say(f"the source of {file} has changed but could not be fetched, {here}: {_last(done.stderr)}")
+
+
+def _has_changed(root: Path, file: str) -> bool:
+    """Whether the source of imported data has changed. Raises ValueError with DVC's words when it does not answer."""
+    from dvc.exceptions import DvcException
+    from dvc.repo import Repo
+
+    try:
+        with Repo(str(root)) as repo:
+            found = [dependency.workspace_status() for dependency in repo.stage.load_one(str(root / file)).deps]
+    except (DvcException, OSError) as error:
+        raise ValueError(str(error) or type(error).__name__) from error
+    if any("deleted" in states.values() for states in found):
+        raise ValueError("nothing is there any more")
+    return any(found)
 
 
 def _follow(root: Path, files: list[str], say: Say) -> None:
