@@ -6,14 +6,22 @@ A run holds the lock of `.nasflow/flow-runs/<its id>/` as long as it lives; the 
 import contextlib
 import shutil
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from uuid import UUID
 
 import httpx
 from prefect.client.orchestration import get_client
-from prefect.client.schemas.objects import State
+from prefect.client.schemas.filters import (
+    FlowRunFilter,
+    FlowRunFilterDeploymentId,
+    FlowRunFilterExpectedStartTime,
+    FlowRunFilterState,
+    FlowRunFilterStateType,
+)
+from prefect.client.schemas.objects import State, StateType
 from prefect.context import FlowRunContext
-from prefect.exceptions import ObjectNotFound
+from prefect.exceptions import ObjectNotFound, PrefectException
 from prefect.states import Crashed
 
 from flows import locks
@@ -40,6 +48,29 @@ def noted(root: Path) -> Iterator[None]:
     with locks.exclusive(note):
         yield
     shutil.rmtree(note, ignore_errors=True)
+
+
+def drop_missed() -> int:
+    """Take away the scheduled runs of the present run's deployment whose time has come already; returns how many.
+
+    They piled up while nobody served or an earlier run took long, and would find nothing to do: this run does their work. Runs that a
+    person asked for stay. Without a deployment, or without an answer of the server, this does nothing.
+    """
+    context = FlowRunContext.get()
+    if context is None or context.flow_run is None or context.flow_run.deployment_id is None:
+        return 0
+    missed = FlowRunFilter(
+        deployment_id=FlowRunFilterDeploymentId(any_=[context.flow_run.deployment_id]),
+        state=FlowRunFilterState(type=FlowRunFilterStateType(any_=[StateType.SCHEDULED])),
+        expected_start_time=FlowRunFilterExpectedStartTime(before_=datetime.now(UTC)),
+    )
+    count = 0
+    with contextlib.suppress(httpx.HTTPError, PrefectException), get_client(sync_client=True) as client:
+        for run in client.read_flow_runs(flow_run_filter=missed):
+            if run.auto_scheduled and run.id != context.flow_run.id:
+                client.delete_flow_run(run.id)
+                count += 1
+    return count
 
 
 def _crashed(identity: str) -> bool:

@@ -21,7 +21,7 @@ from prefect.states import Completed, Failed
 from pydantic import BaseModel, ConfigDict, Field
 
 from flows import forms, freshness, launch, notices, pipeline, processes, released, retrying, tracking
-from flows.flow_runs import noted
+from flows.flow_runs import drop_missed, noted
 from flows.serve import SERVER_PID
 
 _log = logging.getLogger("prefect.extra.nasflow")
@@ -65,6 +65,8 @@ def nasflow(
     if SERVER_PID in os.environ:
         processes.follow(int(os.environ[SERVER_PID]))
     root = root.resolve()
+    if missed := drop_missed():
+        _say(f"this run stands for {missed} that were missed, too")
 
     def once() -> State[Any]:
         try:

@@ -10,6 +10,8 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, final
 
+from pydantic import ValidationError
+
 from flows import locks, server, tracking
 from flows.ending import Stopped
 
@@ -54,6 +56,7 @@ def serve(root: Path, plan: Plan) -> None:
 
 
 def _serve(root: Path, plan: Plan) -> None:
+    schedule(plan)  # a mistake is told before a server is started
     own = None if server.is_chosen() else server.Server(root, whole=True)
     os.environ[SERVER_PID] = str(os.getpid())
     if own is not None:
@@ -69,6 +72,23 @@ def _serve(root: Path, plan: Plan) -> None:
         raise tracking.ServerLostError(f"Prefect's server does not answer: {error}. Start it, then serve again.") from error
 
 
+def schedule(plan: Plan) -> dict[str, Any]:
+    """When to run, as Prefect's deployments take it. Raises ValueError for two schedules, or one that is none."""
+    from prefect.client.schemas.schedules import CronSchedule, IntervalSchedule
+
+    if plan.cron is not None and plan.every is not None:
+        raise ValueError("--cron and --every say twice when to run: give one of them")
+    try:
+        if plan.cron is not None:
+            return {"schedule": CronSchedule(cron=plan.cron, timezone=plan.timezone)}
+        return {} if plan.every is None else {"schedule": IntervalSchedule(interval=timedelta(seconds=plan.every), timezone=plan.timezone)}
+    except ValidationError as error:
+        what = f"--cron {plan.cron!r}" if plan.cron is not None else f"--every {plan.every:g}"
+        where = "" if plan.timezone is None else f" in {plan.timezone!r}"
+        cure = "write five fields as in cron, such as '0 3 * * *', and a timezone such as Europe/Berlin"
+        raise ValueError(f"{what}{where} is no schedule ({error.errors()[0]['msg']}): {cure}") from error
+
+
 async def _run(root: Path, plan: Plan) -> None:
     from prefect.runner import Runner
     from prefect.types.entrypoint import EntrypointType
@@ -80,7 +100,7 @@ async def _run(root: Path, plan: Plan) -> None:
         name=plan.name,
         parameters={"root": str(root), **plan.parameters},
         entrypoint_type=EntrypointType.MODULE_PATH,
-        **_schedule(plan),
+        **schedule(plan),
     )
     await runner.aadd_deployment(deployment)
     _announce(plan)
@@ -107,16 +127,6 @@ async def _until_stopped(runner: "Runner") -> None:
     await serving
     if caught:
         raise Stopped(caught[0])
-
-
-def _schedule(plan: Plan) -> dict[str, Any]:
-    from prefect.schedules import Cron, Interval
-
-    if plan.cron is not None and plan.every is not None:
-        raise ValueError("--cron and --every say twice when to run: give one of them")
-    if plan.cron is not None:
-        return {"schedule": Cron(plan.cron, timezone=plan.timezone)}
-    return {} if plan.every is None else {"schedule": Interval(timedelta(seconds=plan.every), timezone=plan.timezone)}
 
 
 def _announce(plan: Plan) -> None:
