@@ -18,7 +18,7 @@ from flows import server_setup, tracking
 
 __all__ = ["one_thread"]
 pytestmark = pytest.mark.end_to_end
-SLOW = {**SEARCH, "strategy": "random", "trials": 4, "evaluator": {**SEARCH["evaluator"], "steps": 250}}
+SLOW = {**SEARCH, "strategy": "random", "trials": 3, "evaluator": {**SEARCH["evaluator"], "steps": 200}}
 
 
 def test_a_schedule_builds_then_does_nothing_then_runs_what_depends_on_changed_data(tmp_path: Path, server: str) -> None:
@@ -47,13 +47,12 @@ def test_a_run_that_is_killed_crashes_and_the_next_one_continues_exactly(tmp_pat
         folder.mkdir()
         with inside(folder):
             make_recorded_project(folder, search=SLOW)
-    with inside(whole):
-        run_stages(["prepare", "search"])
+            run_stages(["prepare", "search"] if folder == whole else ["prepare"])
     hidden = ("PREFECT", "NASFLOW", "DVC")
     kept = {name: value for name, value in os.environ.items() if not name.startswith(hidden)}
     path = f"{Path(sys.executable).parent}{os.pathsep}{kept['PATH']}"
     project = connected(Project(killed, {**kept, "PATH": path, "DVC_NO_ANALYTICS": "1"}), server)
-    with serving(project, "--name", "killed", "--every", "6", "--stage", "prepare", "--stage", "search") as process:
+    with serving(project, "--name", "killed", "--every", "6", "--stage", "search") as process:
         awaited(process, lambda: committed(killed) or ends(server, "killed"))
         for one in psutil.Process(process.pid).children(recursive=True):
             one.send_signal(signal.SIGKILL)
@@ -65,9 +64,8 @@ def test_a_run_that_is_killed_crashes_and_the_next_one_continues_exactly(tmp_pat
     assert "continues exactly, in the environment that it began in" in log_of(project)
     for name in ("history.csv", "candidates.json", "best.json"):
         assert (killed / "results/search" / name).read_bytes() == (whole / "results/search" / name).read_bytes()
-    children = [stages_of(server, run) for run in runs(server, "killed")[:2]]
-    assert children[0][-1] == "Crashed"  # Prefect goes on calling it Running; the next run has found that nobody runs it
-    assert not {"search", "prepare"} & tracking.status(killed).keys()
+    assert stages_of(server, runs(server, "killed")[0]) == ["Crashed"]  # Prefect would call it Running for ever: the next run has told it
+    assert "search" not in tracking.status(killed)
     assert not list((killed / ".nasflow" / "flow-runs").iterdir())
 
 
