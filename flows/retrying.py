@@ -1,6 +1,5 @@
 """Trying again where the machine failed, and never where the settings, the data or the code did."""
 
-import time
 from collections.abc import Callable, Iterator
 from typing import TypeVar
 
@@ -26,7 +25,7 @@ def persist(
     reason: Callable[[Result], str | None],
     waits: Iterator[float],
     say: Callable[[str], None],
-    sleep: Callable[[float], None] = time.sleep,
+    sleep: Callable[[float], None],
 ) -> Result:
     """Call `once` until there is no reason to try again, or no wait is left; returns what the last call did.
 

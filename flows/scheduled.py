@@ -79,7 +79,7 @@ def nasflow(
     def reason(state: State[Any]) -> str | None:
         return state.message if state.name == pipeline.PASSING else None
 
-    return retrying.persist(once, reason, retrying.pauses(how.retries, how.retry_seconds), _say)
+    return retrying.persist(once, reason, retrying.pauses(how.retries, how.retry_seconds), _say, time.sleep)
 
 
 def _attempt(root: Path, stages: list[str] | None, settings: Mapping[str, Mapping[str, Any] | None], how: How) -> State[Any]:
