@@ -9,7 +9,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -83,7 +83,7 @@ def nasflow(
 
 
 def _attempt(root: Path, stages: list[str] | None, settings: Mapping[str, Mapping[str, Any] | None], how: How) -> State[Any]:
-    with tracking.session(root, how.wait_seconds) as session, noted(root), pipeline.no_heartbeat():
+    with _held(root, how.wait_seconds) as session, noted(root), pipeline.no_heartbeat():
         mistakes = _command(root, "check", *(word for override in forms.overrides(settings) for word in ("--set", override)))
         if mistakes.returncode:
             words = mistakes.stderr.strip().removeprefix("nasflow: ")
@@ -92,6 +92,18 @@ def _attempt(root: Path, stages: list[str] | None, settings: Mapping[str, Mappin
         session.deadline = None if how.timeout_seconds is None else time.monotonic() + how.timeout_seconds
         state = pipeline.chain(root, pipeline.choose(tracking.stages(root), stages), how.force, how.wait_seconds)
         return _promoted(root, state) if how.promote_if_better and state.is_completed() else state
+
+
+@contextlib.contextmanager
+def _held(root: Path, wait_seconds: float) -> Iterator[tracking.Session]:
+    """The project's lock and a session; says for whom it waits, where it has to."""
+    with contextlib.ExitStack() as stack:
+        try:
+            session = stack.enter_context(tracking.session(root))
+        except tracking.BusyError as error:
+            _say(f"waiting: {error}")
+            session = stack.enter_context(tracking.session(root, wait_seconds))
+        yield session
 
 
 def _promoted(root: Path, state: State[Any]) -> State[Any]:

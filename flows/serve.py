@@ -8,21 +8,28 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, final
+from typing import Any, Protocol, final
 
 from pydantic import ValidationError
 
 from flows import locks, server, tracking
 from flows.ending import Stopped
 
-if TYPE_CHECKING:  # Prefect is imported while its server starts
-    from prefect.runner import Runner
-
 FOLDER = "serve"
 _POLL_SECONDS = 5.0
 _STARTING_SECONDS = 0.05
 SERVER_PID = "NASFLOW_SERVE"
 """Where its runs find the process that they must not outlive."""
+
+
+class _Runner(Protocol):
+    """What is used of Prefect's runner, which is imported while its server starts."""
+
+    started: bool
+
+    async def start(self) -> None: ...
+
+    async def astop(self) -> None: ...
 
 
 @final
@@ -107,7 +114,7 @@ async def _run(root: Path, plan: Plan) -> None:
     await _until_stopped(runner)
 
 
-async def _until_stopped(runner: "Runner") -> None:
+async def _until_stopped(runner: "_Runner") -> None:
     """Run until a signal comes, then end the run that is under way and raise Stopped; the runner's own answer to SIGTERM forgets it."""
     loop, stopped = asyncio.get_running_loop(), asyncio.Event()
     caught: list[int] = []

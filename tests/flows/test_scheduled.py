@@ -74,6 +74,7 @@ class Chain:
 
     def __init__(self, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         self.root, self.state = root, Completed(message="up to date: export")
+        self.busy = 0.0
         self.ran, self.codes = list[str](), dict[str, tuple[int, str]]()
         self.decision = Decision(False, "within noise", "ab" * 32, "now", "cd" * 32)
         monkeypatch.setattr(scheduled, "_command", self._command)
@@ -96,7 +97,9 @@ class Chain:
         code, errors = self.codes.get(words[0], (0, ""))
         return subprocess.CompletedProcess(words, code, "", errors)
 
-    def _session(self, root: Path, wait_seconds: float) -> Any:
+    def _session(self, root: Path, wait_seconds: float = 0.0) -> Any:
+        if wait_seconds < self.busy:
+            raise tracking.BusyError("`dvc repro` (process 7) works on this project.")
         return contextlib.nullcontext(self)
 
     def _chain(self, root: Path, stages: Sequence[str], force: bool, wait_seconds: float) -> State[Any]:
@@ -146,3 +149,10 @@ def test_a_release_that_fails_is_told_and_stages_that_failed_ask_for_none(chain:
     chain.state = Failed(message="search: broken")
     assert chain.run(How(promote_if_better=True)).message == "search: broken"
     assert "promote" not in chain.ran
+
+
+def test_a_run_waits_for_another_and_says_for_whom(chain: Chain, capsys: pytest.CaptureFixture[str]) -> None:
+    chain.busy = 60.0
+    assert chain.run(How(wait_seconds=100)).name == "Completed"
+    assert capsys.readouterr().out == "nasflow: waiting: `dvc repro` (process 7) works on this project.\n"
+    assert chain.run(How(wait_seconds=10)).name == pipeline.PASSING
