@@ -25,29 +25,31 @@ class _Form:
 
 
 Overrides = Annotated[dict[str, dict[str, Any] | None], _Form()]
-"""For every section of params.yaml the keys to change; a section that is null or left out stays."""
+"""For every section of params.yaml the keys to change; a section or a key that is null or left out stays."""
 
 
 def form(schema: Mapping[str, Any]) -> dict[str, Any]:
-    """The schema of params.yaml as one of changes to it: no section and no key of one is required, and none has a default.
+    """The schema of params.yaml as one of changes to it: every section and every key of one may be null, which leaves it as it is.
 
-    Definitions are written out where they are used, since Prefect keeps those of its own; what may hold itself is left open there,
-    and is checked when the run starts.
+    Null must be the default of each: a page fills in whatever default it finds, and `false` where it finds none. Definitions are written
+    out where they are used, since Prefect keeps those of its own; what may hold itself is left open there, and is checked when the run
+    starts.
     """
     sections = {}
     for name, section in schema["properties"].items():
         whole = _whole(section, schema["$defs"])
-        keys = {key: _undefaulted(value) for key, value in whole["properties"].items()}
+        keys = {key: _nullable(key, value) for key, value in whole["properties"].items()}
         description = f"{whole.get('description', name)} Left out: as params.yaml has it."
         changed = {"title": name, "description": description, "type": "object", "properties": keys, "additionalProperties": False}
-        sections[name] = {"anyOf": [changed, {"type": "null"}], "title": name, "default": None}
+        sections[name] = _nullable(name, changed)
     described = "Settings to change, by section; they are written to params.yaml. Left out: as params.yaml has them."
     return {"title": "settings", "description": described, "type": "object", "properties": sections, "additionalProperties": False}
 
 
 def overrides(changes: Mapping[str, Mapping[str, Any] | None]) -> list[str]:
-    """The changes as what `--set` takes, one per key."""
-    return [f"{section}.{key}={json.dumps(value)}" for section, keys in changes.items() for key, value in (keys or {}).items()]
+    """The changes as what `--set` takes, one per key; a key cannot be set to null so."""
+    filled = ((section, key, value) for section, keys in changes.items() for key, value in (keys or {}).items() if value is not None)
+    return [f"{section}.{key}={json.dumps(value)}" for section, key, value in filled]
 
 
 def _whole(section: Mapping[str, Any], definitions: Mapping[str, Any]) -> dict[str, Any]:
@@ -69,6 +71,8 @@ def _inlined(node: Any, definitions: Mapping[str, Any], inside: tuple[str, ...])
     return rest if name in inside else {**_inlined(definitions[name], definitions, (*inside, name)), **rest}
 
 
-def _undefaulted(field: Mapping[str, Any]) -> dict[str, Any]:
-    """A field without its default, which a form would fill in, and params.yaml may say otherwise."""
-    return {key: value for key, value in field.items() if key != "default"}
+def _nullable(name: str, field: Mapping[str, Any]) -> dict[str, Any]:
+    """A field that may be left as it is, and is unless somebody fills it in."""
+    kinds = [kind for kind in field.get("anyOf", [field]) if kind.get("type") != "null"]
+    bare = [{key: value for key, value in kind.items() if key != "default"} for kind in kinds]
+    return {"anyOf": [*bare, {"type": "null"}], "title": name, "description": field.get("description", ""), "default": None}

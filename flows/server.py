@@ -104,6 +104,7 @@ class Server:
 
 def _free_port(wanted: int = 0) -> int:
     with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # or a server that has just ended would still keep its port
         try:
             probe.bind(("127.0.0.1", wanted))
         except OSError:

@@ -24,14 +24,18 @@ def test_the_form_stands_by_itself() -> None:
     assert "$ref" not in json.dumps(FORM)  # Prefect keeps definitions of its own, and would not find ours
     assert list(FORM["properties"]) == list(settings.Settings.model_fields)
     for section in FORM["properties"].values():
-        assert not any("default" in key for key in section["anyOf"][0]["properties"].values())  # or a form would overwrite params.yaml
+        for field in (section, *section["anyOf"][0]["properties"].values()):
+            # A page fills in every default, and false where there is none: what nobody has touched would overwrite params.yaml.
+            assert field["default"] is None
+            assert field["anyOf"][-1] == {"type": "null"}
+            assert not any("default" in kind for kind in field["anyOf"])
 
 
 @pytest.mark.parametrize(
     "changes",
     [
         {},
-        {"search": None, "train": {"epochs": 3}},
+        {"search": None, "train": {"epochs": 3, "seeds": None}},
         {"search": {"trials": 64, "strategy": "random"}},
         {"search": {"strategy": {"name": "halving", "strategy": {"name": "evolution", "population": 3}}}},
         {"prepare": {"source": {"name": "npz", "path": "data/x.npz"}}},
@@ -61,9 +65,9 @@ def test_a_whole_params_file_can_be_given() -> None:
 
 def test_changes_become_overrides_that_settings_take(tmp_path: Path) -> None:
     (tmp_path / "params.yaml").write_text((ROOT / "params.yaml").read_text())
-    changes = {"search": {"trials": 5, "strategy": {"name": "random"}}, "target": None, "train": {"seeds": [4, 5], "trial": None}}
+    changes = {"search": {"trials": 5, "strategy": {"name": "random"}}, "target": None, "train": {"seeds": [4, 5], "epochs": None}}
     words = forms.overrides(changes)
-    assert words[0] == "search.trials=5"
+    assert words == ["search.trials=5", 'search.strategy={"name": "random"}', "train.seeds=[4, 5]"]
     chosen = settings.read(tmp_path, words)
-    assert (chosen.search[0].trials, chosen.train.seeds, chosen.train.trial) == (5, [4, 5], None)
+    assert (chosen.search[0].trials, chosen.train.seeds, chosen.train.epochs) == (5, [4, 5], 40)
     assert chosen.search[0].workers == 2  # as the file had it
