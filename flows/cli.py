@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from flows.commands import import_data, rank, runs, serve_model, verify, watch, why
+from flows.commands import import_data, rank, released, runs, serve, serve_model, verify, watch, why
 from flows.ending import errors, stoppable
 
 app = typer.Typer(
@@ -26,6 +26,10 @@ app.command("import")(import_data.import_data)
 app.command("serve-model")(serve_model.command)
 app.command("rank")(rank.rank)
 app.command("watch")(watch.watch)
+app.command("serve")(serve.command)
+app.command("setup-server")(serve.setup_server)
+app.command("promote")(released.promote)
+app.command("released")(released.released)
 
 Overrides = Annotated[
     list[str] | None, typer.Option("--set", help="Override a setting, as section.key=value; it is written to params.yaml.")
@@ -47,6 +51,9 @@ def run(
     overrides: Overrides = None,
     force: Annotated[bool, typer.Option("--force", help="Run stages that are up to date, too.")] = False,
     fallback: Annotated[bool, typer.Option("--fallback", help="Where the winner may not ship, train the next candidate instead.")] = False,
+    better: Annotated[
+        bool, typer.Option("--promote-if-better", help="Release the model where it is better than the released one.")
+    ] = False,
 ) -> None:
     """Run the pipeline: every stage that is not up to date, through DVC, shown in Prefect."""
     with errors():
@@ -64,6 +71,8 @@ def run(
             from flows import results
 
             results.show_after(Path.cwd(), wanted or list(Stage))
+    if code == 0 and better:
+        released.promote()
     sys.exit(code)
 
 

@@ -11,6 +11,8 @@ from typing import final
 
 STOPPED = 128
 """What a shell adds to the number of the signal that ended a command."""
+TEMPORARY = 75
+"""The exit code of a stage, under DVC, that the machine or the network failed: EX_TEMPFAIL of <sysexits.h>. Trying again may help."""
 _AGAIN_SECONDS = 0.05
 _NUMBERS = (signal.SIGINT, signal.SIGTERM)
 
@@ -37,10 +39,14 @@ def errors() -> Iterator[None]:
     except (ValueError, RuntimeError, OSError) as error:
         from flows import console, launch, tracking
         from nas import atomic
+        from nas.data.errors import UnreachableError
 
         if os.environ.get("NASFLOW_TRACEBACK"):
             raise
         console.fail(f"nasflow: {(atomic.disk_trouble(error) if isinstance(error, OSError) else None) or error}")
+        passing = atomic.is_of_the_disk(error) if isinstance(error, OSError) else isinstance(error, UnreachableError)
+        if passing and "DVC_STAGE" in os.environ:
+            sys.exit(TEMPORARY)
         sys.exit(launch.BUSY if isinstance(error, tracking.BusyError) else 1)
 
 

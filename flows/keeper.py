@@ -10,6 +10,7 @@ import contextlib
 import json
 import logging
 import os
+import re
 import select
 import signal
 import sys
@@ -18,8 +19,11 @@ from collections.abc import Iterator
 from typing import Any
 
 from flows import processes
+from flows.ending import TEMPORARY
 
 GRACE_SECONDS = 5.0
+_STATUS = re.compile(r"exited with (-?\d+)")  # StageCmdFailedError tells it in its message alone
+_MACHINE = frozenset({TEMPORARY, -signal.SIGKILL, 128 + signal.SIGKILL})
 _OUTCOMES = (("Running stage", "ran"), ("didn't change, skipping", "cached"), ("is cached - skipping run", "restored"))
 
 
@@ -88,7 +92,7 @@ def _run(request: dict[str, Any]) -> dict[str, Any]:
         os.close(reading)
         # Also after success: what a stage left in the background would go on writing.
         processes.end_group(child, GRACE_SECONDS if not text else 0.2)
-    answer: dict[str, Any] = json.loads(text) if text else {"error": "dvc", "message": "the process that ran DVC was killed"}
+    answer: dict[str, Any] = json.loads(text) if text else {"error": "gone", "message": "the process that ran DVC was killed"}
     return answer
 
 
@@ -134,9 +138,15 @@ def reproduce(stage: str, force: bool) -> dict[str, Any]:
             return {"error": "busy", "message": str(chain[-1])}
         failed = next((link for link in chain if isinstance(link, StageCmdFailedError)), None)
         if failed is not None:
-            return {"error": "stage", "message": str(failed)}
+            return {"error": _kind(str(failed)), "message": str(failed), "printed": True}
         return {"error": "dvc", "message": ": ".join(dict.fromkeys(str(link) for link in chain))}
     return {"outcome": seen.outcome}
+
+
+def _kind(message: str) -> str:
+    """Whether a stage failed, or the machine failed it: it was killed, as where memory ends, or said itself that it had no room."""
+    status = _STATUS.search(message)
+    return "gone" if status is not None and int(status[1]) in _MACHINE else "stage"
 
 
 def _chain(error: BaseException) -> list[BaseException]:

@@ -13,10 +13,12 @@ from prefect import Flow, State, flow
 from prefect.settings import temporary_settings
 from prefect.states import Completed, Failed
 
-from flows import artifacts, lineage, tracking
+from flows import artifacts, flow_runs, lineage, retrying, tracking
 from flows.tracking import Outcome, Result, Session
 
 BUSY_POLL_SECONDS = 2.0
+PASSING = "Interrupted"
+"""The name of a failed state whose cause may be over the next time."""
 AGAIN = "Run the same command again to continue."
 # Prefect's own logger for text that goes to the API and not to the terminal, which has it from the stage already.
 _log = logging.getLogger("prefect.extra.nasflow")
@@ -55,10 +57,10 @@ def pipeline(root: Path = Path(), stages: list[str] | None = None, force: bool =
     """
     root = root.resolve()
     try:
-        with tracking.session(root, wait_seconds), _no_heartbeat():
-            return _chain(root, choose(tracking.stages(root), stages), force, wait_seconds)
+        with tracking.session(root, wait_seconds), flow_runs.noted(root), no_heartbeat():
+            return chain(root, choose(tracking.stages(root), stages), force, wait_seconds)
     except (tracking.TrackingError, FileNotFoundError, ValueError) as error:
-        return Failed(message=str(error))
+        return failed(error)
 
 
 def choose(known: Sequence[str], wanted: Sequence[str] | None) -> list[str]:
@@ -67,6 +69,31 @@ def choose(known: Sequence[str], wanted: Sequence[str] | None) -> list[str]:
     if unknown:
         raise ValueError(f"dvc.yaml has no stage '{unknown[0]}'; it has: {', '.join(known)}")
     return [name for name in known if wanted is None or name in wanted]
+
+
+def chain(root: Path, stages: Sequence[str], force: bool, wait_seconds: float) -> State[Any]:
+    """Bring `stages` up to date one after the other, as sub-flow runs of the present one; the first that fails is the last."""
+    states = []
+    for stage in stages:
+        state: State[Any] = _flow(stage)(root, force, wait_seconds, return_state=True)
+        if not state.is_completed():
+            return Failed(name=PASSING if state.name == PASSING else "Failed", message=f"{stage}: {state.message}")
+        states.append(state)
+    if all(state.name == "Cached" for state in states):
+        return Completed(name="Cached", message="nothing has changed")
+    return Completed(message=f"up to date: {', '.join(stages)}")
+
+
+def failed(error: Exception) -> State[Any]:
+    """The state of a run that ended with this error; its name tells whether the cause may be over the next time."""
+    return Failed(name=PASSING if retrying.is_passing(error) else "Failed", message=str(error))
+
+
+@contextlib.contextmanager
+def no_heartbeat() -> Iterator[None]:
+    """Let flow runs inside the block be silent: ending a heartbeat thread takes Prefect a second, and the outermost run speaks for all."""
+    with temporary_settings({"flows.heartbeat_frequency": None}):
+        yield
 
 
 def run_here(root: Path, stages: Sequence[str] | None, force: bool, heartbeat: bool) -> int:
@@ -78,7 +105,7 @@ def run_here(root: Path, stages: Sequence[str] | None, force: bool, heartbeat: b
     # The terminal gets our own lines; the API still gets all of Prefect's.
     logging.getLogger("prefect.flow_runs").propagate = False
     try:
-        with contextlib.nullcontext() if heartbeat else _no_heartbeat():
+        with contextlib.nullcontext() if heartbeat else no_heartbeat():
             state: State[Any] = pipeline(root, None if stages is None else list(stages), force, return_state=True)
     except (httpx.HTTPError, RuntimeError) as error:
         message = f"Prefect's server does not answer: {error}. Finished stages keep their results. {AGAIN}"
@@ -87,18 +114,6 @@ def run_here(root: Path, stages: Sequence[str] | None, force: bool, heartbeat: b
         return 0
     print(f"nasflow: {state.message or f'the run ended as {state.name}'}", file=sys.stderr)
     return 1
-
-
-def _chain(root: Path, stages: Sequence[str], force: bool, wait_seconds: float) -> State[Any]:
-    states = []
-    for stage in stages:
-        state: State[Any] = _flow(stage)(root, force, wait_seconds, return_state=True)
-        if not state.is_completed():
-            return Failed(message=f"{stage}: {state.message}")
-        states.append(state)
-    if all(state.name == "Cached" for state in states):
-        return Completed(name="Cached", message="nothing has changed")
-    return Completed(message=f"up to date: {', '.join(stages)}")
 
 
 def _flow(stage: str) -> Flow[..., State[Any]]:
@@ -115,10 +130,10 @@ def _flow(stage: str) -> Flow[..., State[Any]]:
 def _bring(stage: str, root: Path, force: bool, wait_seconds: float) -> State[Any]:
     root = root.resolve()
     try:
-        with tracking.session(root, wait_seconds) as session, artifacts.live(root, stage):
+        with tracking.session(root, wait_seconds) as session, flow_runs.noted(root), artifacts.live(root, stage):
             result = _trusted(root, stage, force, _patient(session, wait_seconds))
     except (tracking.TrackingError, FileNotFoundError, ValueError) as error:
-        return Failed(message=str(error))
+        return failed(error)
     artifacts.publish(root, stage)
     print(f"{stage}: {result.outcome} in {result.seconds:.1f} s", flush=True)
     if result.outcome is Outcome.CACHED:
@@ -160,10 +175,3 @@ def _patient(session: Session, wait_seconds: float) -> Callable[[str, bool], Res
                 time.sleep(BUSY_POLL_SECONDS)
 
     return reproduce
-
-
-@contextlib.contextmanager
-def _no_heartbeat() -> Iterator[None]:
-    # Ending a heartbeat thread takes Prefect a second per flow; the heartbeat of the outermost run speaks for all inside it.
-    with temporary_settings({"flows.heartbeat_frequency": None}):
-        yield

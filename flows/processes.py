@@ -41,6 +41,14 @@ def die_with_parent(gently: bool = False) -> None:
         threading.Thread(target=_watch, args=(parent, named, gently, signalled), daemon=True, name="parent-watch").start()
 
 
+def follow(pid: int) -> None:
+    """End this process as SIGTERM does, and 5 s later for certain, when the process `pid` is gone.
+
+    Unlike `die_with_parent` this asks nothing of the kernel, whose signal comes when the *thread* ends that started this process.
+    """
+    threading.Thread(target=_follow, args=(pid,), daemon=True, name="parent-watch").start()
+
+
 def with_parent(command: list[str]) -> list[str]:
     """`command` (first word: a full path) such that the kernel ends it together with the thread of this process that starts it."""
     return [sys.executable, "-I", "-S", "-c", _SHIM, str(os.getpid()), *command]
@@ -101,6 +109,14 @@ def _has_members(group: int) -> bool:
     except ProcessLookupError:
         return False
     return True
+
+
+def _follow(pid: int) -> None:
+    while is_alive(pid):
+        time.sleep(_POLL_SECONDS)
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(_GENTLE_SECONDS)
+    os.kill(os.getpid(), signal.SIGKILL)
 
 
 def _watch(parent: int, named: int, gently: bool, signalled: bool) -> None:

@@ -7,7 +7,6 @@ published to `results/<stage>/` in two renames, the first undone at the next sta
 import contextlib
 import hashlib
 import json
-import os
 import re
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
@@ -189,7 +188,7 @@ def _swap(root: Path, stage: str) -> None:
     kept = results / ".gitignore"
     if kept.exists():
         shutil.copy2(kept, desk / "fresh" / ".gitignore")
-    _make_durable(desk / "fresh")
+    atomic.sync_tree(desk / "fresh")
     if results.exists():
         results.rename(desk / "old")
     (desk / "fresh").rename(results)
@@ -210,14 +209,3 @@ def _undo(root: Path, stage: str) -> None:
 
 def _desk(root: Path, stage: str) -> Path:
     return root / WORK / f"publish-{stage}"
-
-
-def _make_durable(folder: Path) -> None:
-    for place, _, names in os.walk(folder):
-        for name in names:
-            handle = os.open(Path(place, name), os.O_RDONLY)
-            try:
-                os.fsync(handle)
-            finally:
-                os.close(handle)
-        atomic.sync_folder(Path(place))

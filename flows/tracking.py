@@ -2,14 +2,13 @@
 
 import contextlib
 import fcntl
-import itertools
 import json
 import os
 import select
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import datetime
@@ -18,7 +17,7 @@ from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 from typing import Any, final
 
-from flows import keeper, lineage, printing, processes
+from flows import keeper, lineage, printing, processes, rwlock
 
 WORK = ".nasflow"
 _ORPHAN_SECONDS = keeper.GRACE_SECONDS + 5.0
@@ -54,6 +53,16 @@ class BusyError(TrackingError):
 
 
 @final
+class GoneError(TrackingError):
+    """A process that DVC or a stage ran in was ended from outside; the same command may well succeed the next time."""
+
+
+@final
+class TooLongError(TrackingError):
+    """The time that was given to a run is over; what it had begun is paused, and the next run continues it."""
+
+
+@final
 class ServerLostError(TrackingError):
     """Prefect's API went away or was never there; what DVC finished stays finished."""
 
@@ -61,6 +70,9 @@ class ServerLostError(TrackingError):
 @final
 class StageError(TrackingError):
     """The command of a stage failed; the message is the end of what it printed."""
+
+
+_ERRORS: Mapping[str, type[TrackingError]] = {"busy": BusyError, "stage": StageError, "gone": GoneError}
 
 
 def stages(root: Path) -> list[str]:
@@ -84,14 +96,19 @@ def status(root: Path) -> dict[str, Any]:
 
     Raises BusyError while another DVC process works on the project, and TrackingError with DVC's own words for other failures.
     """
-    command = [sys.executable, "-P", "-m", "dvc", "status", "--json"]
-    done = subprocess.run(command, cwd=root, env=environment(), capture_output=True, text=True, check=False)
+    done = dvc(root, "status", "--json")
     try:
         answer: dict[str, Any] = json.loads(done.stdout)
     except ValueError:
         words = (done.stderr or done.stdout).strip()
         raise (BusyError if "busy" in words or "lock" in words else TrackingError)(words) from None
     return answer
+
+
+def dvc(root: Path, *words: str) -> "subprocess.CompletedProcess[str]":
+    """Run a command of DVC in the project, with nothing to ask and nobody to answer; the caller looks at how it ended."""
+    command = [sys.executable, "-P", "-m", "dvc", *words]
+    return subprocess.run(command, cwd=root, env=environment(), stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
 
 
 @contextlib.contextmanager
@@ -126,7 +143,7 @@ def editing(root: Path) -> Iterator[None]:
         except BusyError:
             if json.loads((root / WORK / "dvc.lock").read_text() or "{}").get("pid") != os.getppid():
                 raise
-        stack.enter_context(_dvc_held_off(root / ".dvc" / "tmp"))
+        stack.enter_context(rwlock.held_off(root / ".dvc" / "tmp", BusyError))
         yield
 
 
@@ -151,10 +168,14 @@ def session(root: Path, wait_seconds: float = 0.0) -> Iterator["Session"]:
 
 @final
 class Session:
-    """Runs stages one by one. Made by `session`, which holds the lock that `lock_file` refers to."""
+    """Runs stages one by one. Made by `session`, which holds the lock that `lock_file` refers to.
+
+    `deadline`: the `time.monotonic()` at which a stage that still runs is ended, with everything else; None for none.
+    """
 
     def __init__(self, root: Path, lock_file: int) -> None:
         self.root = root
+        self.deadline: float | None = None
         self._output, output = printing.pair(sys.stdout)
         self._answers, answers = os.pipe()
         self._keeper = subprocess.Popen(
@@ -173,8 +194,9 @@ class Session:
     def reproduce(self, stage: str, force: bool = False, on_line: Callable[[str], None] | None = None) -> Result:
         """Bring `stage` alone up to date (`dvc repro -s`), writing what it prints to standard output and each plain line to `on_line`.
 
-        Raises BusyError when another DVC process blocks it, StageError when its command fails, TrackingError for other refusals
-        of DVC. Any other exception, Ctrl-C included, ends the stage and the session.
+        Raises BusyError when another DVC process blocks it, StageError when its command fails, GoneError when the command or DVC was
+        killed or the machine gave it no room, TooLongError at the deadline, TrackingError for other refusals of DVC. Any other exception,
+        Ctrl-C included, ends the stage and the session, as TooLongError does.
         """
         assert self._keeper.stdin is not None
         start, printed, answer = time.monotonic(), printing.Printed(on_line), None
@@ -188,9 +210,9 @@ class Session:
                 self.close()
         if "outcome" in answer:
             return Result(stage, Outcome(answer["outcome"]), time.monotonic() - start)
-        if answer["error"] == "stage":
-            raise StageError(printed.last_error() or answer["message"])
-        raise (BusyError if answer["error"] == "busy" else TrackingError)(answer["message"])
+        kind = _ERRORS.get(answer["error"], TrackingError)
+        said = printed.last_error() if answer.get("printed") else ""
+        raise kind(said or answer["message"])
 
     def close(self) -> None:
         """End what runs, then the keeper; may be called twice."""
@@ -210,7 +232,10 @@ class Session:
         text = b""
         waiting = [self._output, self._answers]
         while True:
-            ready, _, _ = select.select(waiting, [], [])
+            left = None if self.deadline is None else max(0.0, self.deadline - time.monotonic())
+            ready, _, _ = select.select(waiting, [], [], left)
+            if not ready:
+                raise TooLongError("the time that the run was given is over, so it was paused; the next run continues it")
             if self._output in ready:  # before the answer: it was written before
                 part = printing.read(self._output)
                 printed.feed(part)
@@ -221,7 +246,7 @@ class Session:
             text += part
             if text.endswith(b"\n") or not part:
                 printed.end()
-                gone = {"error": "dvc", "message": "the process that runs DVC ended unexpectedly; run the same command again"}
+                gone = {"error": "gone", "message": "the process that runs DVC ended unexpectedly; run the same command again"}
                 answer: dict[str, Any] = json.loads(text) if text else gone
                 return answer
 
@@ -257,36 +282,6 @@ def _busy(owner: dict[str, Any] | None) -> str:
         return "another run of this project is just starting; try again"
     who = f"`{owner['command']}` (process {owner['pid']}) works on this project since {owner['since']}"
     return f"{who}. Wait until it is done, or end it with `kill {owner['pid']}`."
-
-
-@contextlib.contextmanager
-def _dvc_held_off(folder: Path) -> Iterator[None]:
-    """DVC holds `lock` between stages, and notes in `rwlock` what a running stage reads and writes."""
-    try:
-        handle = os.open(folder / "lock", os.O_RDWR)
-    except FileNotFoundError:  # no DVC has ever worked here
-        yield
-        return
-    try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise BusyError("DVC works on this project. Wait until it is done.") from None
-        for pid, command in _dvc_stages(folder / "rwlock"):
-            if processes.is_alive(pid):
-                raise BusyError(f"`{command}` (process {pid}) works on this project. Wait until it is done, or end it with `kill {pid}`.")
-        yield
-    finally:
-        os.close(handle)
-
-
-def _dvc_stages(path: Path) -> Iterator[tuple[int, str]]:
-    try:
-        content = json.loads(path.read_text())
-    except (FileNotFoundError, ValueError):
-        return  # nothing is noted, or it is being noted right now
-    for user in [*content.get("write", {}).values(), *itertools.chain(*content.get("read", {}).values())]:
-        yield int(user["pid"]), str(user["cmd"])
 
 
 def environment() -> dict[str, str]:

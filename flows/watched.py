@@ -43,6 +43,12 @@ def watch(root: Path, paths: Sequence[str], name: str = "prepare") -> bool:
     return True
 
 
+def paths(root: Path) -> list[str]:
+    """The data that the stages of `root`/dvc.yaml read. Raises FileNotFoundError without a dvc.yaml."""
+    stages = YAML(typ="safe").load((root / "dvc.yaml").read_text()).get("stages", {})
+    return list(dict.fromkeys(path for stage in stages.values() for path in stage.get("meta", {}).get("watched", [])))
+
+
 def tangled(root: Path, paths: Sequence[str]) -> list[str]:
     """One sentence per path that DVC cannot watch, because it holds the project or its results, or lies among the results."""
     project = root.resolve()

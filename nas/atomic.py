@@ -47,6 +47,11 @@ def disk_trouble(error: OSError) -> str | None:
     return f"{place}, because {why}; results that were there are kept: {cure}, then run the same command again"
 
 
+def is_of_the_disk(error: OSError) -> bool:
+    """Whether a disk that is full, read-only or broken is the cause."""
+    return error.errno in _OF_THE_DISK
+
+
 @contextmanager
 def explained(path: Path, action: str, kept: str) -> Iterator[None]:
     """Turn any OSError into a DiskError whose sentence says what could not be done to `path` and what was `kept`."""
@@ -109,6 +114,18 @@ def sync_folder(folder: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def sync_tree(folder: Path) -> None:
+    """Make every file below `folder` durable."""
+    for place, _, names in os.walk(folder):
+        for name in names:
+            handle = os.open(Path(place, name), os.O_RDONLY)
+            try:
+                os.fsync(handle)
+            finally:
+                os.close(handle)
+        sync_folder(Path(place))
 
 
 @final

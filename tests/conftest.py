@@ -6,6 +6,7 @@ import hypothesis
 import pytest
 
 LONGEST = (
+    "flows/test_deployments.py",
     "flows/test_end_to_end.py",
     "flows/test_pipeline.py",
     "flows/test_clone.py",

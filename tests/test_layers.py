@@ -29,6 +29,7 @@ ALLOWED = {
     "nas.rerank": ["nas.trial", "nas.objective", "nas.pareto", "nas.finalists"],
     "nas.search": ["nas.components", "nas.journal", "nas.trial", "nas.objective", "nas.strategies.base", "nas.evaluators.base"],
     "nas.warm_start": ["nas.architecture", "nas.trial", "nas.pareto", "nas.strategies.base"],
+    "nas.paired": [],
     "nas.process_start": [],
     "nas.processes": ["nas.process_start"],
     "nas.forked": ["nas.process_start"],
@@ -78,7 +79,10 @@ ALLOWED = {
 """What the files of a room may import of ours. Every room of nas may import nas.atomic."""
 
 OWNED = {
-    "prefect": ["flows.pipeline", "flows.artifacts", "flows.launch"],
+    "prefect": [
+        *("flows.pipeline", "flows.scheduled", "flows.flow_runs", "flows.artifacts", "flows.notices", "flows.server_setup"),
+        *("flows.launch", "flows.serve"),
+    ],
     "dvc": ["flows"],
     "ruamel": ["flows"],
     "yaml": ["flows"],
@@ -94,7 +98,7 @@ OWNED = {
 }
 """Libraries that only these rooms or files may import."""
 
-LAZY = {"dvc": ["flows"], "prefect": ["flows.launch"]}
+LAZY = {"dvc": ["flows"], "prefect": ["flows.launch", "flows.serve"]}
 """Libraries that these may import inside functions only, because they take seconds to import."""
 
 

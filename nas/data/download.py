@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from nas.atomic import sync_folder
-from nas.data.errors import DataError
+from nas.data.errors import DataError, UnreachableError
 
 CHUNK_BYTES = 2**20
 ATTEMPTS = 3
@@ -23,7 +23,8 @@ def download(url: str, target: Path, sha256: str) -> None:
     Bytes gather in a file `.part` beside it, which a later call continues. Two processes may ask for the same file.
 
     Raises:
-        DataError: the file there or the file fetched has another checksum, or the server cannot be reached.
+        DataError: the file there or the file fetched has another checksum.
+        UnreachableError: the server cannot be reached.
     """
     if _already_there(target, sha256):
         return
@@ -74,7 +75,7 @@ def _fetch_all(url: str, file: BinaryIO) -> None:
             problem = f"the server answers {error.code} {error.reason}"
         except (OSError, http.client.HTTPException) as error:
             problem = str(error) or type(error).__name__
-    raise DataError(f"{url} could not be fetched in {ATTEMPTS} attempts ({problem}); run again to continue where it stopped")
+    raise UnreachableError(f"{url} could not be fetched in {ATTEMPTS} attempts ({problem}); run again to continue where it stopped")
 
 
 def _fetch(url: str, file: BinaryIO) -> bool:

@@ -1,0 +1,108 @@
+"""Before a scheduled run: data that are kept elsewhere are brought up to date, so that DVC sees what has changed.
+
+Data under DVC follow their `.dvc` file, which `git pull` may have changed; data imported by `dvc import-url` follow their address, by
+its ETag or checksum. Files in the folders themselves need nothing: DVC sees them change. Without a network a run goes on with what is
+there, and says so.
+"""
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from ruamel.yaml import YAML
+
+from flows import addresses, tracking, watched
+
+Say = Callable[[str], None]
+
+
+def refresh(root: Path, say: Say) -> None:
+    """Bring the data that stages of `root` read up to date; whoever calls holds the project's lock. `say` is told what was done."""
+    files = list(dict.fromkeys(file for path in watched.paths(root) for file in tracked_by(root, path)))
+    imported = [file for file in files if "deps" in _content(root / file)]
+    if imported:
+        _update(root, imported, say)
+    kept = [file for file in files if file not in imported]
+    if kept:
+        _follow(root, kept, say)
+    addresses.look(root, say)
+
+
+def tracked_by(root: Path, path: str) -> Iterator[str]:
+    """The `.dvc` files, relative to `root`, of which some put the data at `path` there: its own, of folders above it, or inside it."""
+    place = Path(path)
+    if place.is_absolute():
+        return
+    for folder in (place, *place.parents):
+        if folder.name and (root / f"{folder}.dvc").is_file():
+            yield f"{folder}.dvc"
+    if (root / place).is_dir():
+        yield from (str(found.relative_to(root)) for found in sorted((root / place).rglob("*.dvc")) if found.is_file())
+
+
+def _update(root: Path, files: list[str], say: Say) -> None:
+    """Fetch again what has changed at its source, by its ETag or checksum; nothing else is touched.
+
+    `dvc update` takes the old data away before it fetches, so it is called only where the source answers, and the old data are put
+    back where fetching fails all the same.
+    """
+    for file in files:
+        here = "so the run goes on with the data that are there"
+        try:
+            if not _has_changed(root, file):
+                continue
+        except ValueError as error:
+            say(f"the source of {file} could not be asked, {here}: {error}")
+            continue
+        done = tracking.dvc(root, "update", file)
+        if done.returncode == 0:
+            say(f"the source of {file} has changed: the new data were fetched")
+            continue
+        tracking.dvc(root, "checkout", file)
+        say(f"the source of {file} has changed but could not be fetched, {here}: {_last(done.stderr)}")
+
+
+def _has_changed(root: Path, file: str) -> bool:
+    """Whether the source of imported data has changed. Raises ValueError with DVC's words when it does not answer."""
+    from dvc.exceptions import DvcException
+    from dvc.repo import Repo
+
+    try:
+        with Repo(str(root)) as repo:
+            found = [dependency.workspace_status() for dependency in repo.stage.load_one(str(root / file)).deps]
+    except (DvcException, OSError) as error:
+        raise ValueError(str(error) or type(error).__name__) from error
+    if any("deleted" in states.values() for states in found):
+        raise ValueError("nothing is there any more")
+    return any(found)
+
+
+def _follow(root: Path, files: list[str], say: Say) -> None:
+    """Put the version of the data there that their `.dvc` files name; changes that nobody has added are left alone."""
+    answer = tracking.dvc(root, "status", "--json", *files)
+    try:
+        differing: dict[str, Any] = json.loads(answer.stdout)
+    except ValueError:
+        say(f"whether the data are what {', '.join(files)} name could not be told: {_last(answer.stderr)}")
+        return
+    for file in (name for name in files if name in differing):
+        done = tracking.dvc(root, "checkout", file)
+        if done.returncode and "confirmation" not in done.stderr:
+            done = tracking.dvc(root, "pull", file)  # the version is not in the cache of this machine
+        if done.returncode == 0:
+            say(f"the data are now the version that {file} names")
+        elif "confirmation" in done.stderr:
+            say(f"the data of {file} have changes of their own, and the run takes them as they are: `dvc add` keeps them as a version")
+        else:
+            say(f"the version that {file} names could not be had, so the run goes on with the data that are there: {_last(done.stderr)}")
+
+
+def _content(path: Path) -> dict[str, Any]:
+    content: dict[str, Any] | None = YAML(typ="safe").load(path.read_text())
+    return content or {}
+
+
+def _last(text: str) -> str:
+    lines = [line for line in text.splitlines() if line.startswith("ERROR")] or text.strip().splitlines()[-1:]
+    return lines[-1].removeprefix("ERROR: ") if lines else "DVC said nothing"

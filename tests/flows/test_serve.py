@@ -1,0 +1,101 @@
+"""What is typed behind `nasflow serve`, and what is refused before a server is asked for anything."""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+from prefect.utilities.callables import parameter_schema
+from prefect.utilities.schema_tools.validation import validate
+from recorded_project import inside, nasflow
+from ruamel.yaml import YAML
+
+from flows import lineage, locks, scheduled, serve, server
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def typed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[serve.Plan]:
+    """The plans that a command would serve."""
+    plans: list[serve.Plan] = []
+    monkeypatch.setattr(serve, "serve", lambda root, plan: plans.append(plan))
+    return plans
+
+
+def test_options_become_parameters_that_the_deployment_takes(typed: list[serve.Plan], tmp_path: Path) -> None:
+    words = ["--cron", "0 3 * * *", "--timezone", "Europe/Berlin", "--promote-if-better", "--timeout", "60", "--stage", "search"]
+    with inside(tmp_path):
+        assert nasflow("serve", *words, "--notify", "https://x.org/hook").code == 0
+    [plan] = typed
+    assert (plan.name, plan.cron, plan.timezone, plan.every) == (tmp_path.name, "0 3 * * *", "Europe/Berlin", None)
+    assert plan.parameters["stages"] == ["search"]
+    how = scheduled.How.model_validate(plan.parameters["how"])
+    assert (how.promote_if_better, how.timeout_seconds, how.notify, how.retries) == (True, 60.0, "https://x.org/hook", 3)
+    validate({"root": str(tmp_path), **plan.parameters}, schema(), raise_on_error=True)
+
+
+def test_without_options_runs_wait_to_be_asked_for(typed: list[serve.Plan], tmp_path: Path) -> None:
+    with inside(tmp_path):
+        assert nasflow("serve").code == 0
+    assert serve.schedule(typed[0]) == {}
+
+
+def test_a_schedule_is_cron_or_seconds(tmp_path: Path) -> None:
+    nightly = serve.schedule(serve.Plan("p", cron="0 3 * * *", timezone="Asia/Tokyo"))["schedule"]
+    assert (nightly.cron, nightly.timezone) == ("0 3 * * *", "Asia/Tokyo")
+    assert serve.schedule(serve.Plan("p", every=20.0))["schedule"].interval.total_seconds() == 20
+    with pytest.raises(ValueError, match="--cron and --every say twice when to run: give one of them"):
+        serve.schedule(serve.Plan("p", cron="0 3 * * *", every=20.0))
+
+
+@pytest.mark.parametrize("cron", ["0 3 * *", "61 * * * *", "daily"])
+def test_a_wrong_cron_is_named_before_a_server_is_started(tmp_path: Path, cron: str) -> None:
+    with inside(tmp_path):
+        refused = nasflow("serve", "--cron", cron)
+    assert refused.code == 1
+    assert refused.errors.startswith(f"nasflow: --cron {cron!r} is no schedule")
+    assert not (tmp_path / ".nasflow" / "prefect").exists()
+
+
+def test_a_project_is_served_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "environ", os.environ.copy())  # what Prefect is told stays here
+    with inside(tmp_path), locks.exclusive(tmp_path / ".nasflow" / "serve"):
+        refused = nasflow("serve", "--every", "20")
+    assert refused.code == 2
+    assert refused.errors.startswith(f"nasflow: this project is being served by process {os.getpid()} (`")
+
+
+def test_a_server_is_set_up_only_where_one_is_chosen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "environ", {**os.environ, "HOME": str(tmp_path)})
+    for name in [name for name in os.environ if name.startswith("PREFECT_")]:
+        del os.environ[name]
+    with inside(tmp_path):
+        refused = nasflow("setup-server")
+    assert (refused.code, refused.errors.split(":")[1]) == (1, " no Prefect server is chosen")
+    assert not server.is_chosen()
+
+
+def test_the_deployments_of_prefect_yaml_are_the_stages_and_the_chain() -> None:
+    deployments: list[dict[str, Any]] = YAML(typ="safe").load((ROOT / "prefect.yaml").read_text())["deployments"]
+    stages = list(lineage.declared(ROOT))
+    assert [deployment["name"] for deployment in deployments] == ["pipeline", *stages]
+    assert [deployment["parameters"].get("stages") for deployment in deployments] == [None, *([stage] for stage in stages)]
+    for deployment in deployments:
+        assert deployment["entrypoint"] == f"{scheduled.nasflow.fn.__module__}.{scheduled.nasflow.fn.__name__}"
+        assert deployment["concurrency_limit"] == {"limit": 1, "collision_strategy": "ENQUEUE"}
+        validate(deployment["parameters"], schema(), raise_on_error=True)
+
+
+def test_the_form_says_what_each_field_is() -> None:
+    found = schema()
+    assert list(found["properties"]) == ["root", "stages", "settings", "how"]
+    assert all(field.get("description") for field in found["definitions"]["How"]["properties"].values())
+    assert "Settings to change" in found["properties"]["settings"]["description"]
+    json.dumps(found)
+
+
+def schema() -> dict[str, Any]:
+    """What Prefect's server checks parameters by."""
+    return parameter_schema(scheduled.nasflow).model_dump_for_openapi()
