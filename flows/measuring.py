@@ -1,13 +1,15 @@
 """How a search measures its candidates as files: the deployment target, where measurements are kept, and what names them."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from export.machine import this_machine
+from export.quantize import QuantizeError
+from export.session import MeasureError
 from flows import console
 from flows.costing import FOLDER, ROUGH, costing_of
 from flows.provenance import code_of, described
@@ -21,13 +23,40 @@ from nas.evaluators.base import Bench
 from nas.measured import Measured, Plan
 from nas.preflight import preflight
 from nas.tasks.base import Task
+from nas.trial import LimitError, Trial
 
 
 def around(root: Path, settings: Settings, entry: Search, bench: Bench, record: Mapping[str, Any]) -> Measured | None:
     """The evaluator of a search, measuring what the search wants of files; None when it wants nothing."""
     wanted = entry.measured(bench.task)
-    if not wanted:
-        return None
+    return _measured(root, settings, entry, bench, record, wanted) if wanted else None
+
+
+def int8_of(
+    root: Path, settings: Settings, entry: Search, bench: Bench, record: Mapping[str, Any]
+) -> Callable[[Trial], dict[str, Any] | None]:
+    """Return what tells of a finalist how its int8 variant does on `confirm` and on this machine, or why there is none.
+
+    It answers None where nobody wants to know, and where trials leave no network of their own to quantize.
+    """
+    task = bench.task
+    if settings.export.int8 == "never" or not entry.measured(task) or "network" not in entry.evaluator.provides:
+        return lambda trial: None
+    times = frozenset(("latency_ms", "int8_latency_ms"))
+    judge = _measured(root, settings, entry, bench, record, times | {f"int8_{name}" for name in task.metric_names})
+
+    def told(trial: Trial) -> dict[str, Any]:
+        try:
+            found = {**judge.inspect(trial.proposal), **judge.reassess(trial, "confirm")}
+        except (LimitError, QuantizeError, MeasureError) as error:
+            return {"error": str(error)}
+        ratio = found["int8_latency_ms"] / found["latency_ms"]
+        return {"times": ratio, **{name.removeprefix("int8_"): value for name, value in found.items() if name.startswith("int8_")}}
+
+    return told
+
+
+def _measured(root: Path, settings: Settings, entry: Search, bench: Bench, record: Mapping[str, Any], wanted: frozenset[str]) -> Measured:
     # The search and the trial are not known yet; what stands for them is as long.
     placeholders = {"search": "0" * 16, "trial": "00", "seed": "0", "weights_sha256": "0" * 64}
     metadata = described(bench.space, bench.task, bench.dataset.description) | placeholders
@@ -68,7 +97,7 @@ def _key(bench: Bench, settings: Settings, record: Mapping[str, Any], metadata: 
             "task": describe(bench.task),
             "input": [*described.input_shape, described.input_dtype, *described.byte_range],
             "exporter": settings.export.exporter,
-            "tolerance": settings.export.tolerance,  # what was measured had kept to it
+            "tolerance": ROUGH,  # what was measured had kept to it
             "metadata": dict(metadata),
             "code": {path: digest for path, digest in code.items() if path.startswith(("nas/", "export/")) or ":" in path},
             "versions": {name: version(name) for name in ("torch", "onnx", "onnxruntime", "onnxscript")},

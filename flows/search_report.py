@@ -1,7 +1,7 @@
 """What a search leaves for people and for the next stage: tables, a plot, the winner; and its leaderboard while it runs."""
 
 import csv
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, final
 
@@ -77,6 +77,22 @@ def winner(chosen: Search, task: Task, ranked: Sequence[Finalist], graph: front_
         "metric": name,
         "sign": -1 if f"-{name}" in chosen.objective.metrics else 1,
     }
+
+
+def add_int8(
+    offered: Sequence[dict[str, Any]], ranked: Sequence[Finalist], metric: str, told: Callable[[Trial], dict[str, Any] | None]
+) -> None:
+    """Add to the records of the finalists, which come first, what their int8 variants take and score, and say it."""
+    for candidate, finalist in zip(offered, ranked, strict=False):
+        found = told(finalist.trial)
+        if found is None:
+            continue
+        candidate["int8"] = found
+        if "error" in found:
+            console.say(f"finalist: trial {finalist.trial.number} as int8: {found['error']}")
+            continue
+        cost = f"{found['latency_ms']:.3g} ms, {found['times']:.2f} times the time of floats"
+        console.say(f"finalist: trial {finalist.trial.number} as int8: {metric} {found[metric]:.4f} on confirm, {cost}")
 
 
 def judged_by(chosen: Search, task: Task) -> str:

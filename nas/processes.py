@@ -14,18 +14,18 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from multiprocessing import resource_tracker
+from multiprocessing import forkserver, resource_tracker
 from multiprocessing.connection import Connection, wait
-from multiprocessing.context import SpawnProcess
+from multiprocessing.context import ForkServerContext, SpawnContext
+from multiprocessing.process import BaseProcess
 from types import MappingProxyType
-from typing import Any, NamedTuple, ParamSpec, Self, TypeVar, final
+from typing import Any, ParamSpec, Self, TypeVar, final
+
+from nas.process_ends import START_SECONDS, how_it_ended
 
 _PARENT_DEATH_SIGNAL = 1  # PR_SET_PDEATHSIG of prctl(2)
-_START_SECONDS = 300.0
-"""To start a process and load what it needs; where a disk is cold or a machine busy, importing PyTorch alone can take a minute."""
 _END_SECONDS = 10.0
 """For a process to be gone. One that hangs in the kernel, in a driver say, stays whatever is done, and is left behind."""
-_CRASHES = {signal.SIGSEGV, signal.SIGBUS, signal.SIGILL, signal.SIGFPE, signal.SIGABRT, signal.SIGSYS}
 _AS_IT_IS: Mapping[str, str] = MappingProxyType({})
 _Arguments = ParamSpec("_Arguments")
 _Answer = TypeVar("_Answer")
@@ -55,8 +55,9 @@ class Work(ABC):
 class Slot:
     """One process, started when first needed and again when it died.
 
-    It is started by the thread that first asks, which has to live as long as the slot does: the kernel ends a process with the
-    thread that started it.
+    A slot that the main thread makes has its process forked from a server that has imported all that this process has by then. For
+    another thread it is a new Python, started by the thread that first asks, which has to live as long as the slot does: the kernel ends
+    a process with the thread that started it.
     """
 
     def __init__(self, work: Work | bytes, environment: Mapping[str, str] = _AS_IT_IS) -> None:
@@ -69,7 +70,8 @@ class Slot:
         self._addresses, self._environment = resource.getrlimit(resource.RLIMIT_AS), dict(environment)
         self._asking, self._lock = threading.Lock(), threading.Lock()
         self._ended = False
-        self._process: tuple[SpawnProcess, Connection] | None = None
+        self._context = _context()
+        self._process: tuple[BaseProcess, Connection] | None = None
 
     def run(self, question: Any, patience: float | None = None) -> Any:
         """Answer in the process, once more when it died. `patience` is in seconds, from when the process begins with the answer.
@@ -87,7 +89,7 @@ class Slot:
     def _ask(self, question: Any, patience: float | None) -> Any:
         process, connection = self._running()
         connection.send(question)
-        if not _arrives(connection, process, None if patience is None else _START_SECONDS):
+        if not _arrives(connection, process, None if patience is None else START_SECONDS):
             self._stop()
             raise EOFError
         connection.recv()
@@ -102,15 +104,14 @@ class Slot:
             self._ended = True
         self._stop()
 
-    def _running(self) -> tuple[SpawnProcess, Connection]:
+    def _running(self) -> tuple[BaseProcess, Connection]:
         with self._lock:
             if self._ended:
                 raise RuntimeError("the workers have been stopped: evaluate inside their context")
             if self._process is None:
-                context = multiprocessing.get_context("spawn")
-                mine, theirs = context.Pipe()
-                given = _Surroundings(os.getpid(), self._addresses, self._environment)
-                process = context.Process(target=_serve, args=(self._work, theirs, given), daemon=True)
+                mine, theirs = self._context.Pipe()
+                given = self._work, theirs, self._addresses, self._environment
+                process = self._context.Process(target=_serve, args=given, daemon=True)
                 with _interrupts_masked():
                     process.start()
                 theirs.close()
@@ -130,7 +131,26 @@ class Slot:
             return process.exitcode
 
 
-def _arrives(connection: Connection, process: SpawnProcess, seconds: float | None) -> bool:
+def _context() -> ForkServerContext | SpawnContext:
+    """How this thread is to start processes."""
+    if threading.current_thread() is not threading.main_thread():
+        return multiprocessing.get_context("spawn")
+    start_server()
+    return multiprocessing.get_context("forkserver")
+
+
+def start_server(*modules: str) -> None:
+    """Start what processes are forked from, unless it runs: it imports what this process has of ours, and `modules`. For the main thread.
+
+    Whoever will need processes, but not at once, may call it early: it imports while this process does something else.
+    """
+    ours = sorted(name for name in sys.modules if name.split(".")[0] in ("nas", "export"))
+    multiprocessing.get_context("forkserver").set_forkserver_preload(["nas.forked", *ours, *modules])
+    with _interrupts_masked():
+        forkserver.ensure_running()
+
+
+def _arrives(connection: Connection, process: BaseProcess, seconds: float | None) -> bool:
     """Whether there is something to receive before the time is over. Raises EOFError when the process dies first."""
     ready = wait([connection, process.sentinel], seconds)  # children of a dead process may hold its end open
     if ready and connection not in ready:
@@ -138,33 +158,11 @@ def _arrives(connection: Connection, process: SpawnProcess, seconds: float | Non
     return bool(ready)
 
 
-def how_it_ended(code: int | None) -> str:
-    """Say what the exit code of a process means; None is one that never got as far as to answer."""
-    if code is None:
-        return f"it could not be started within {_START_SECONDS:g} s: the machine is overloaded, or out of memory or processes"
-    if code >= 0:
-        return f"ended with exit status {code}: the candidate ended it, or it could not start"
-    name = signal.Signals(-code).name if -code in set(signal.Signals) else "of no name"
-    if -code == signal.SIGKILL:
-        cause = "out of memory or killed from outside"
-    else:
-        cause = "a crash in compiled code" if -code in _CRASHES else "killed from outside"
-    return f"ended by signal {-code} ({name}): {cause}"
-
-
-class _Surroundings(NamedTuple):
-    """What a process begins with: who started it, its limits of memory, and variables of its environment."""
-
-    parent: int
-    addresses: tuple[int, int]
-    environment: Mapping[str, str]
-
-
-def _serve(pickled: bytes, connection: Connection, given: _Surroundings) -> None:
+def _serve(pickled: bytes, connection: Connection, addresses: tuple[int, int], environment: Mapping[str, str]) -> None:
     """What a process does: answer what comes in, until nothing more does. Before each answer it says that it begins."""
-    resource.setrlimit(resource.RLIMIT_AS, given.addresses)  # a limit that held for a candidate when this process started would stay
-    os.environ.update(given.environment)  # before anything asks which GPUs there are
-    begin_worker(given.parent)
+    resource.setrlimit(resource.RLIMIT_AS, addresses)  # a limit that held for a candidate when this process started would stay
+    os.environ.update(environment)  # before anything asks which GPUs there are
+    begin_worker(os.getppid())  # where that has died already, nothing more comes in
     work: Work = pickle.loads(pickled)  # noqa: S301 - sent by the process that started this one, over a pipe of its own
     work.begin()
     while True:
@@ -294,6 +292,7 @@ def pin_threads() -> None:
     import torch
 
     torch.set_num_threads(1)
-    torch.use_deterministic_algorithms(True, warn_only=True)
+    # As `use_deterministic_algorithms(True, warn_only=True)`, which loads a compiler as well, and takes a second for it.
+    torch.set_deterministic_debug_mode("warn")
     # Filling every new tensor takes a quarter of a training step on small networks, and only shows reads of memory never written.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]

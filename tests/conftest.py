@@ -37,6 +37,12 @@ def _leave_the_other_cores_alone() -> None:
     torch.set_num_threads(1)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _dvc_prints_where_all_tests_do() -> None:
+    """Import DVC, which prints to whatever standard output is then, outside any test that captures its own and closes it."""
+    import dvc.logger  # noqa: F401
+
+
 # Machines that test are shared, and one pause of theirs is no fault of what is tested.
 hypothesis.settings.register_profile("unhurried", deadline=None)
 hypothesis.settings.load_profile("unhurried")

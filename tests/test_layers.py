@@ -28,7 +28,9 @@ ALLOWED = {
     "nas.rerank": ["nas.trial", "nas.objective", "nas.pareto", "nas.finalists"],
     "nas.search": ["nas.components", "nas.journal", "nas.trial", "nas.objective", "nas.strategies.base", "nas.evaluators.base"],
     "nas.warm_start": ["nas.architecture", "nas.trial", "nas.pareto", "nas.strategies.base"],
-    "nas.processes": [],
+    "nas.process_ends": [],
+    "nas.processes": ["nas.process_ends"],
+    "nas.forked": ["nas.processes"],
     "nas.engines": ["nas.engines", "nas.evaluators.base", "nas.processes", "nas.trial"],
     "nas.workers": [
         *("nas.architecture", "nas.trial", "nas.evaluators.base", "nas.evaluators.wrapper", "nas.processes", "nas.training.loop"),

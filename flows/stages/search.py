@@ -19,11 +19,11 @@ from nas.failures import Failures
 from nas.finalists import Finalist, assessed, finalists
 from nas.journal import FileJournal
 from nas.measured import Measured
-from nas.processes import pin_threads
+from nas.processes import pin_threads, start_server
 from nas.search import SearchError, search
 from nas.strategies.base import Strategy
 from nas.tasks.base import Task
-from nas.training.loop import pick_device
+from nas.training.loop import LATE_IMPORTS, pick_device
 from nas.trial import Trial
 from nas.workers import Workers
 
@@ -34,10 +34,7 @@ def run(root: Path, settings: Settings, record: dict[str, Any]) -> None:
     Continues the run of the same settings, data and code where it stopped. Raises SearchError when no architecture could be
     scored or too many failed, RunError when another process runs the same search or something was edited meanwhile.
     """
-    pin_threads()
-    _assert_watched(settings, record)
-    for device in dict.fromkeys(device for entry in settings.search for device in entry.devices):
-        pick_device(device)  # raises before anything is done
+    _get_ready(settings, record)
     chosen, task = settings.search[-1], settings.prepare.task
     dataset = Dataset.open(root / "results" / "prepare", splits=("fit", "select", "confirm"))
     task.bind(dataset.description)
@@ -63,6 +60,8 @@ def run(root: Path, settings: Settings, record: dict[str, Any]) -> None:
         ranked = finalists(candidates, measured or chosen.evaluator, chosen.objective, count=chosen.finalists, split="confirm")
         best = search_report.winner(chosen, task, ranked, _graph(measured)) | {"search": folder.fingerprint}
         offered = _offered(chosen, task, candidates, ranked, measured)
+        told = measuring.int8_of(root, settings, chosen, bench, record)
+        search_report.add_int8(offered, ranked, search_report.judged_by(chosen, task), told)
         with publish(root, "search", record | origin(*folders)) as target:
             search_report.write(target, trials, best, chosen)
             front_report.write(target, candidates, offered, chosen.objective)
@@ -79,10 +78,15 @@ def _offered(
     return [front_report.described(finalist, chosen, task, name, _graph(measured)) for finalist in (*ranked, *rest)]
 
 
-def _assert_watched(settings: Settings, record: Mapping[str, Any]) -> None:
+def _get_ready(settings: Settings, record: Mapping[str, Any]) -> None:
+    """Raise where a device is not there or a file would change unseen; then start what processes are forked from."""
+    pin_threads()
+    for device in dict.fromkeys(device for entry in settings.search for device in entry.devices):
+        pick_device(device)
     unseen = watched.unwatched(record, [path for stage, _, path in settings.files() if stage == "search"])
     if unseen:
         raise RunError(f"dvc.yaml does not name {', '.join(unseen)}, so a changed file would go unseen: `nasflow check` puts it there")
+    start_server(*(LATE_IMPORTS if "network" in settings.search[-1].evaluator.provides else ()))
 
 
 def _graph(measured: Measured | None) -> front_report.Graph:

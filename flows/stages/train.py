@@ -4,13 +4,14 @@ import csv
 import statistics
 from collections.abc import Mapping, Sequence
 from concurrent.futures import wait
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors.torch import load_file
 
+from export.quiet import giving_way
 from flows import console, plots, results, run_state
 from flows.candidates import winner_of
 from flows.elsewhere import require_same
@@ -20,11 +21,11 @@ from flows.settings import Settings, Train
 from nas import atomic
 from nas.components import describe, restore
 from nas.data.dataset import SPLITS, Dataset
-from nas.processes import pin_threads, pool_of
+from nas.processes import pin_threads, pool_of, start_server
 from nas.spaces.base import SearchSpace
 from nas.tasks.base import Task
 from nas.training.comparison import Measured, compare
-from nas.training.loop import Examples, load_examples, outputs_of, pick_device
+from nas.training.loop import LATE_IMPORTS, Examples, load_examples, outputs_of, pick_device
 from nas.training.retrain import Plan, Progress, retrain
 
 IDENTITY = ("architecture", "canonical", "space", "trial", "search", "graph", "objective", "metric", "sign")
@@ -51,6 +52,7 @@ def run(root: Path, settings: Settings, record: dict[str, Any]) -> None:
     the latencies of other devices in the settings are about another candidate.
     """
     pin_threads()
+    start_server(*LATE_IMPORTS)
     dataset = Dataset.open(root / "results" / "prepare", splits=SPLITS)
     best = winner_of(root, settings.train.trial)
     require_same(settings.export.measured, best)  # before the training, which would end in a refusal
@@ -97,7 +99,8 @@ def train_one(job: Job) -> Progress:
     splits = ["fit", "select", *(["confirm"] if job.use_confirm else [])]
     examples = load_examples([(job.dataset.inputs(split), job.dataset.targets(split)) for split in splits], job.plan.device)
     held_out = None if job.use_confirm else _split(job, "confirm")
-    return retrain(network, job.task, job.plan, job.folder, examples, held_out)
+    with giving_way() as give_way:  # whoever times a model has the machine alone
+        return retrain(network, job.task, replace(job.plan, between=give_way), job.folder, examples, held_out)
 
 
 def _train_all(root: Path, jobs: Sequence[Job], chosen: Train) -> list[Progress]:
@@ -154,9 +157,7 @@ def _write(
     job, shipped = jobs[chosen], tested[chosen]
     weights = (job.folder / f"seed-{job.plan.seed}.safetensors").read_bytes()
     atomic.write(target / "model.safetensors", lambda file: file.write(weights))
-    identity = {
-        name: best[name] for name in ("architecture", "canonical", "space", "trial", "search", "graph", "objective", "metric", "sign")
-    }
+    identity = {name: best[name] for name in IDENTITY}
     atomic.write_json(target / "architecture.json", {**identity, "task": describe(job.task), "seed": job.plan.seed})
     rows = [{"seed": one.plan.seed, **row} for one, outcome in zip(jobs, outcomes, strict=True) for row in outcome.curve]
     _write_rows(target / "curve.csv", list(rows[0]), [list(row.values()) for row in rows])

@@ -2,6 +2,7 @@
 
 import itertools
 import pickle
+import sys
 import threading
 import uuid
 from collections.abc import Iterator, Sequence
@@ -39,10 +40,11 @@ def opened(chosen: "Dask", works: Sequence[Work], folder: Path | None) -> Iterat
         with signals_left_to_this_thread():
             client = stack.enter_context(_client(chosen, len(works)))
             token = stack.enter_context(_token(folder, name))
-            node = dask_node.Node(name, dask_node.Order(pickle.dumps(works[0]), this_code(), token, name, chosen.gpus))
+            modules = tuple(sorted(module for module in sys.modules if module.split(".")[0] in ("nas", "export")))
+            order = dask_node.Order(pickle.dumps(works[0]), this_code(), token, name, chosen.gpus, modules)
             session = _Cluster(client, name, chosen)
             stack.callback(session.end)
-            session.seats = _checked(_asked(client, node), chosen)
+            session.seats = _checked(_asked(client, dask_node.Node(name, order)), chosen)
         yield session
 
 

@@ -5,11 +5,13 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, final
 
 import numpy as np
 import torch
 from torch import Generator, Tensor, nn
+from torch.optim import Optimizer
 
 from nas.tasks.base import Task
 from nas.training.augment import augment
@@ -17,6 +19,8 @@ from nas.training.limits import Guard, LimitError
 from nas.training.recipe import Recipe
 from nas.training.trend import Trend
 
+LATE_IMPORTS = ("torch._dynamo",)
+"""What PyTorch imports with the first optimizer, for a second; processes that are forked from one that has it begin at once."""
 _CHECK_EVERY = 10
 _EVALUATION_BATCH = 512
 _SPARING = 2.5
@@ -76,12 +80,23 @@ class Training:
         self.network = network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.task, self.recipe, self.total, self.seed, self.device = task, recipe, total, seed, device
         self.prepare = task.prepare().to(device)
-        self.optimizer = recipe.make_optimizer(self.network)
+        self._moments: dict[str, Any] | None = None
         self._parameters = list(self.network.parameters())
         self.average = _Average(self.network, recipe.ema) if recipe.ema else None
         self.trend = Trend(task.chance_loss(), recipe.warmup * total, device)
         self.step = 0
         self._losses = deque[Tensor]()
+
+    @cached_property
+    def optimizer(self) -> Optimizer:
+        """Made when it is first needed: with it PyTorch loads a compiler, for a second that nobody waits who only wants the weights.
+
+        Raises ValueError when what was loaded is of another network.
+        """
+        made = self.recipe.make_optimizer(self.network)
+        if self._moments is not None:
+            made.load_state_dict(self._moments)
+        return made
 
     def advance(self, examples: Examples, until: int, guard: Guard, pace: Callable[[], None] | None = None) -> float:
         """Train until `until` steps are done in all and return the mean loss of the last ones, of one epoch at most.
@@ -151,7 +166,8 @@ class Training:
         self.step = int(state["step"])
         self.trend.load_state_dict(state["trend"])
         self.network.load_state_dict(state["network"])
-        self.optimizer.load_state_dict(state["optimizer"])
+        self._moments = state["optimizer"]
+        self.__dict__.pop("optimizer", None)
         if self.average is not None:
             self.average.network.load_state_dict(state["average"])
         self._losses = deque(state["losses"].to(self.device).unbind()) if "losses" in state else deque()

@@ -1,6 +1,6 @@
 """Full training of one network from one seed, with checkpoints: a killed training continues as if it had not been."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,7 @@ class Plan:
     """What a full training is made of. `sign` is +1 when `metric` is to be large and -1 when small.
 
     A checkpoint is written at every evaluation, and within an epoch when `checkpoint_seconds` of wall time have passed since the
-    last such one; no result depends on it.
+    last such one; no result depends on it. `between` is called between steps, for whoever has to wait for them.
     """
 
     recipe: Recipe
@@ -35,6 +35,7 @@ class Plan:
     metric: str
     sign: int
     checkpoint_seconds: float = 30.0
+    between: Callable[[], object] | None = None
 
 
 @dataclass(slots=True)
@@ -66,10 +67,17 @@ def retrain(network: nn.Module, task: Task, plan: Plan, folder: Path, examples: 
     def write() -> None:
         checkpoint.save(path, {"training": training.state_dict(), "progress": _plain(progress)})
 
-    every, pace = -(-plan.epochs // _EVALUATIONS), Pace(plan.checkpoint_seconds, write)
+    pace = Pace(plan.checkpoint_seconds, write)
+
+    def between() -> None:
+        if plan.between is not None:
+            plan.between()
+        pace()
+
+    every = -(-plan.epochs // _EVALUATIONS)
     with Limits(divergence_steps=None).watch(plan.device) as guard:
         for epoch in range(training.step // per_epoch, plan.epochs):
-            loss = training.advance(examples, (epoch + 1) * per_epoch, guard, pace)
+            loss = training.advance(examples, (epoch + 1) * per_epoch, guard, between)
             if (epoch + 1) % every == 0 or epoch + 1 == plan.epochs:
                 _note(progress, training, plan, {"epoch": epoch + 1, "training_loss": loss}, held_out)
                 write()
@@ -83,6 +91,7 @@ def _continue(training: Training, path: Path) -> Progress:
     state = checkpoint.load(path, "training", "progress")
     try:
         training.load_state_dict(state["training"])
+        _ = training.optimizer  # what it was is looked at only now
         return Progress(**state["progress"])
     except (LookupError, TypeError, ValueError, RuntimeError) as error:
         raise CheckpointError(f"{path} is the checkpoint of another training: remove it, and this one starts over") from error

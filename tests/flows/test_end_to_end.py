@@ -44,6 +44,12 @@ def copied(built: RealProject, tmp_path: Path) -> RealProject:
     return RealProject(root, {**built.environment, "PYTHONPATH": str(root)})
 
 
+@pytest.fixture
+def served(copied: RealProject, server: str) -> RealProject:
+    """The copy, with a Prefect server that runs already: a run that starts its own makes a database first."""
+    return RealProject(copied.root, {**copied.environment, "PREFECT_API_URL": server})
+
+
 def test_every_result_is_there_and_says_the_same(built: RealProject) -> None:
     results = built.root / "results"
     best = json.loads((results / "search/best.json").read_text())
@@ -76,25 +82,25 @@ def test_a_stage_publishes_exactly_what_dvc_knows_of(built: RealProject, stage: 
     assert published == set(written) or set(written) == {f"results/{stage}"}
 
 
-def test_an_edit_during_a_stage_publishes_nothing_and_the_stage_alone_runs_again(copied: RealProject) -> None:
-    before, earlier = copied.content("export"), copied.content("prepare", "search", "train")
-    copied.set("export.tolerance=0.0003")
-    process = subprocess.Popen(copied.words("nasflow", "run"), cwd=copied.root, env=copied.environment, stderr=subprocess.PIPE, text=True)
-    while not (copied.root / ".nasflow" / "publish-export" / "fresh").exists():  # it exports now, and checks against PyTorch then
+def test_an_edit_during_a_stage_publishes_nothing_and_the_stage_alone_runs_again(served: RealProject) -> None:
+    before, earlier = served.content("export"), served.content("prepare", "search", "train")
+    served.set("export.tolerance=0.0003")
+    process = subprocess.Popen(served.words("nasflow", "run"), cwd=served.root, env=served.environment, stderr=subprocess.PIPE, text=True)
+    while not (served.root / ".nasflow" / "publish-export" / "fresh").exists():  # it exports now, and checks against PyTorch then
         assert process.poll() is None
         time.sleep(0.01)
-    copied.set("export.tolerance=0.0002")
+    served.set("export.tolerance=0.0002")
     _, errors = process.communicate(timeout=120)
     assert process.returncode == 1
     cause, advice = errors.splitlines()[-2:]
     assert cause.startswith("nasflow: export: export: setting export.tolerance was 0.0003 when the stage read it, is now 0.0002")
     assert advice == "nothing was published: run the stage again"
-    assert copied.content("export") in ({}, before)
-    output = copied.run("dvc", "repro").stdout
+    assert served.content("export") in ({}, before)
+    output = served.run("dvc", "repro").stdout
     assert output.count(SKIPPED) == 3
     assert "Running stage 'export'" in output
-    assert copied.content("prepare", "search", "train") == earlier
-    assert json.loads(copied.run("dvc", "status", "--json").stdout) == {}
+    assert served.content("prepare", "search", "train") == earlier
+    assert json.loads(served.run("dvc", "status", "--json").stdout) == {}
 
 
 def test_changed_data_run_everything_again(copied: RealProject) -> None:
@@ -136,13 +142,13 @@ def test_an_experiment_overrides_a_setting_and_continues_the_search(copied: Real
     assert after[:5] == before
 
 
-def test_the_flow_and_dvc_agree_and_nothing_runs_twice(copied: RealProject) -> None:
-    first = copied.run("nasflow", "run")
+def test_the_flow_and_dvc_agree_and_nothing_runs_twice(copied: RealProject, served: RealProject) -> None:
+    first = copied.run("nasflow", "run")  # with a server of its own
     for stage in STAGES:
         assert f"{stage}: cached" in first.stdout
     assert "best architecture" in first.stdout
     assert "results/export/model.onnx" in first.stdout
-    changed = copied.run("nasflow", "run", "--set", "export.tolerance=0.0002")
+    changed = served.run("nasflow", "run", "--set", "export.tolerance=0.0002")
     assert [f"{stage}: cached" in changed.stdout for stage in STAGES] == [True, True, True, False]
     assert json.loads(copied.run("dvc", "status", "--json").stdout) == {}
     assert copied.run("dvc", "repro").stdout.count(SKIPPED) == 4
@@ -150,10 +156,10 @@ def test_the_flow_and_dvc_agree_and_nothing_runs_twice(copied: RealProject) -> N
     assert any(words in changed.stdout for words in verdict)
 
 
-def test_a_single_stage_shows_its_own_result(copied: RealProject) -> None:
+def test_a_single_stage_shows_its_own_result(served: RealProject) -> None:
     for stage in ("train", "export"):
-        shutil.rmtree(copied.root / "results" / stage)
-    done = copied.run("nasflow", "run", "search")
+        shutil.rmtree(served.root / "results" / stage)
+    done = served.run("nasflow", "run", "search")
     assert "search: cached" in done.stdout
     lines = done.stdout.splitlines()
     assert [line.split()[0] for line in lines[lines.index("Search") + 1 :][:4]] == ["strategy", "trials", "winner", "architecture"]
@@ -210,18 +216,18 @@ def test_predict_needs_nothing_of_ours(built: RealProject, tmp_path: Path) -> No
     assert right >= 20 * details["shipped"]["accuracy"] - 4
 
 
-def test_a_wrong_setting_stops_everything_before_any_work(copied: RealProject) -> None:
-    text = (copied.root / "params.yaml").read_text()
-    (copied.root / "params.yaml").write_text(text.replace("trials: 4", "trails: 4"))
-    before = copied.content(*STAGES)
-    done = copied.run("nasflow", "run", check=False)
-    with inside(copied.root):
+def test_a_wrong_setting_stops_everything_before_any_work(served: RealProject) -> None:
+    text = (served.root / "params.yaml").read_text()
+    (served.root / "params.yaml").write_text(text.replace("trials: 4", "trails: 4"))
+    before = served.content(*STAGES)
+    done = served.run("nasflow", "run", check=False)
+    with inside(served.root):
         answers = [Answer(done.returncode, done.stdout, done.stderr), nasflow("stage", "search"), nasflow("check")]
     for answer in answers:
         assert answer.code == 1
         assert answer.errors.strip().endswith("search.trails is not a setting: did you mean 'trials'?")
         assert "Traceback" not in answer.errors
-    assert copied.content(*STAGES) == before
+    assert served.content(*STAGES) == before
 
 
 def test_missing_data_are_named_and_nothing_is_published(copied: RealProject) -> None:
@@ -235,17 +241,17 @@ def test_missing_data_are_named_and_nothing_is_published(copied: RealProject) ->
         assert nasflow("stage", "train").code == 1
 
 
-def test_a_path_without_data_is_found_before_any_work(copied: RealProject) -> None:
-    copied.set("prepare.source={name: npz, path: nowhere.npz}")
-    before = copied.content(*STAGES)
-    done = copied.run("nasflow", "run", check=False)
-    with inside(copied.root):
+def test_a_path_without_data_is_found_before_any_work(served: RealProject) -> None:
+    served.set("prepare.source={name: npz, path: nowhere.npz}")
+    before = served.content(*STAGES)
+    done = served.run("nasflow", "run", check=False)
+    with inside(served.root):
         answers = [Answer(done.returncode, done.stdout, done.stderr), nasflow("check")]
     for answer in answers:
         assert answer.code == 1
         assert "prepare.source reads nowhere.npz, which does not exist: put the data there, or correct the path" in answer.errors
         assert "Traceback" not in answer.errors
-    assert copied.content(*STAGES) == before
+    assert served.content(*STAGES) == before
 
 
 def test_candidates_that_break_a_constraint_are_rejected_before_training(copied: RealProject) -> None:

@@ -9,15 +9,16 @@ from typing import Any
 
 import pytest
 from at_once import Slot, work_here
-from made_up_times import never_twice
+from made_up_times import made_up, never_twice
 from planted import Planted
 from recorded_project import SEARCH, inside, make_recorded_project, nasflow, write_settings
 from ruamel.yaml import YAML
 from small_images import one_thread
 
 from export import structures
+from export.quantize import QuantizeError
 from flows import measuring, settings
-from nas import preflight
+from nas import measured, preflight
 from nas.data.dataset import Dataset
 from nas.evaluators.base import Bench
 from nas.spaces.chain import Chain
@@ -105,6 +106,43 @@ def test_a_search_that_is_repeated_measures_nothing_and_finds_the_same(tmp_path:
         assert (tmp_path / "results/search/trials.csv").read_bytes() == first
 
 
+def test_finalists_are_quantized_and_judged_beside_floats(tmp_path: Path, here: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(structures, "measure", made_up)
+    search = {**SEARCH, "strategy": "random", "finalists": 2, "measure": ["latency_ms"]}
+    make_recorded_project(tmp_path, search=search, export={"int8": "measure"})
+    with inside(tmp_path):
+        assert nasflow("stage", "prepare").code == 0
+        answer = nasflow("stage", "search")
+    assert answer.code == 0, answer.errors
+    first, second, *rest = read(tmp_path, "candidates.json")
+    for candidate in (first, second):
+        int8 = candidate["int8"]
+        assert int8["latency_ms_low"] < int8["latency_ms"] < int8["latency_ms_high"]
+        assert int8["times"] == int8["latency_ms"] / candidate["metrics"]["select"]["latency_ms"]
+        assert 0 <= int8["accuracy"] <= 1
+        line = f"finalist: trial {candidate['trial']} as int8: accuracy {int8['accuracy']:.4f} on confirm, {int8['latency_ms']:.3g} ms"
+        assert line in answer.output
+    assert not any("int8" in candidate for candidate in rest)
+
+
+def test_a_finalist_that_cannot_be_quantized_still_wins_and_says_why(tmp_path: Path, here: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(structures, "measure", made_up)
+
+    def refuse(*given: object) -> None:
+        raise QuantizeError("no operator of it has an int8 form")
+
+    monkeypatch.setattr(structures, "quantize", refuse)
+    monkeypatch.setattr(measured, "quantize", refuse)
+    make_recorded_project(
+        tmp_path, search={**SEARCH, "strategy": "random", "trials": 1, "measure": ["latency_ms"]}, export={"int8": "measure"}
+    )
+    with inside(tmp_path):
+        assert nasflow("stage", "prepare").code == 0
+        answer = nasflow("stage", "search")
+    assert answer.code == 0, answer.errors
+    assert "no operator of it has an int8 form" in read(tmp_path, "candidates.json")[0]["int8"]["error"]
+
+
 def test_what_passed_the_preflight_once_is_not_asked_again(tmp_path: Path, here: None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(preflight, "Slot", Slot)
     searching(tmp_path, {"ways": ["good"]}, trials=1)
@@ -139,7 +177,6 @@ def test_whatever_determines_a_file_names_its_measurement(named: Callable[..., s
     code = {"nas/spaces": "1", "export/to_onnx.py": "1"}
     different = {
         "exporter": named(exporter="dynamo"),
-        "tolerance": named(tolerance=1e-3),
         "space": named(Chain(kernels=(5,))),
         "class": named(Planted()),
         "metadata": named(metadata={"search": "0"}),
@@ -152,7 +189,7 @@ def test_whatever_determines_a_file_names_its_measurement(named: Callable[..., s
 def test_what_changes_no_file_keeps_its_measurement(named: Callable[..., str]) -> None:
     usual = named(deps={"nas/spaces": "1"})
     others = {"nas/strategies": "2", "nas/training": "2", "flows/settings.py": "2", "results/prepare/dataset.json": "2"}
-    assert named(deps={"nas/spaces": "1", **others}, int8="never") == usual
+    assert named(deps={"nas/spaces": "1", **others}, int8="never", tolerance=1e-3) == usual
 
 
 def mistakes(root: Path, **sections: Any) -> str:

@@ -13,7 +13,8 @@ import torch
 from children import Sums, children, until
 
 from nas import processes
-from nas.processes import DiedError, LateError, Slot, how_it_ended, pool_of
+from nas.process_ends import how_it_ended
+from nas.processes import DiedError, LateError, Slot, pool_of
 
 
 def test_a_pool_gives_answers_and_an_interrupt_ends_it_at_once() -> None:

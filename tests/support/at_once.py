@@ -62,4 +62,6 @@ def work_here(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(search, "_workers", lambda stack, settings, chosen, judge, folder: judge)
     patch.setattr("nas.measured.Slot", Slot)
     patch.setattr(train, "pool_of", Pool)
+    for stage in (search, train):
+        patch.setattr(stage, "start_server", lambda *modules: None)
     patch.setattr(verify_trial, "Workers", Workers)

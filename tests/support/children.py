@@ -10,8 +10,10 @@ from nas.processes import Work
 
 
 def children() -> list[psutil.Process]:
-    """Our processes but the tracker that multiprocessing keeps until the end."""
-    return [child for child in psutil.Process().children(recursive=True) if "spawn_main" in " ".join(child.cmdline())]
+    """Our workers: started anew, or forked from the server that multiprocessing keeps until the end."""
+    ours = psutil.Process().children()
+    servers = [child for child in ours if "multiprocessing.forkserver" in " ".join(child.cmdline())]
+    return [child for child in ours if "spawn_main" in " ".join(child.cmdline())] + [child for one in servers for child in one.children()]
 
 
 def until(holds: Callable[[], Any], seconds: float = 120.0) -> None:

@@ -67,6 +67,7 @@ class Killer:
 
     def __init__(self) -> None:
         self._context = multiprocessing.get_context("forkserver")
+        forkserver._forkserver._stop()  # type: ignore[attr-defined]  # one that workers of an earlier test were forked from
         self._context.set_forkserver_preload(["warm_server"])
         with _environment(PYTHONPATH=os.pathsep.join([str(Path(__file__).parent), str(Path(__file__).parents[2])]), OMP_NUM_THREADS="1"):
             forkserver.ensure_running()
@@ -174,8 +175,9 @@ def _live(job: Job, folder: Path, answers: Connection, death: Death | None) -> N
 
 
 def _make_workers_cheap() -> None:
-    """Fork workers instead of starting Python anew for each; that they die with their parent is as it was."""
+    """Fork workers from here instead of from a server that would have to start first; that they die with their parent is as it was."""
     forked = multiprocessing.get_context("fork")
+    forkserver.ensure_running = lambda: None
     multiprocessing.get_context = lambda method=None: forked  # type: ignore[assignment,misc]
     launch, one_at_a_time = popen_fork.Popen._launch, threading.Lock()
 

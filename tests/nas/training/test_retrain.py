@@ -51,6 +51,19 @@ def held() -> Examples:
     return random_examples(TASK, 30, seed=9)
 
 
+def test_whoever_waits_is_let_in_between_steps_and_changes_nothing(tmp_path: Path) -> None:
+    (tmp_path / "alone").mkdir()
+    (tmp_path / "beside").mkdir()
+    let_in: list[int] = []
+    plan = replace(PLAN, epochs=2)
+    alone = retrain(small_network(TASK), TASK, plan, tmp_path / "alone", random_examples(TASK, 26), held())
+    polite = replace(plan, between=lambda: let_in.append(1))
+    beside = retrain(small_network(TASK), TASK, polite, tmp_path / "beside", random_examples(TASK, 26), held())
+    per_epoch = 26 // PLAN.recipe.batch_size
+    assert len(let_in) == 2 * (per_epoch - 1)
+    assert beside.curve == alone.curve
+
+
 def killed_at(step: int, folder: Path, seconds: float) -> None:
     given = "int(sys.argv[2]), pathlib.Path(sys.argv[3]), float(sys.argv[4])"
     code = f"import runpy, sys, pathlib; runpy.run_path(sys.argv[1])['die_at']({given})"
