@@ -2,7 +2,6 @@
 
 import itertools
 import pickle
-import sys
 import threading
 import uuid
 from collections.abc import Iterator, Sequence
@@ -40,8 +39,7 @@ def opened(chosen: "Dask", works: Sequence[Work], folder: Path | None) -> Iterat
         with signals_left_to_this_thread():
             client = stack.enter_context(_client(chosen, len(works)))
             token = stack.enter_context(_token(folder, name))
-            modules = tuple(sorted(module for module in sys.modules if module.split(".")[0] in ("nas", "export")))
-            order = dask_node.Order(pickle.dumps(works[0]), this_code(), token, name, chosen.gpus, modules)
+            order = dask_node.Order(pickle.dumps(works[0]), this_code(), token, name, chosen.gpus)
             session = _Cluster(client, name, chosen)
             stack.callback(session.end)
             session.seats = _checked(_asked(client, dask_node.Node(name, order)), chosen)

@@ -16,7 +16,7 @@ from distributed import Event, Worker, WorkerPlugin, get_client, get_worker
 from nas.engines.base import Answer, ask
 from nas.engines.same_code import differences
 from nas.evaluators.base import MachineError
-from nas.processes import Slot, slot_threads, start_server
+from nas.processes import Slot, slot_threads
 from nas.trial import Report, Trial
 
 BEGINNINGS = 2
@@ -29,8 +29,7 @@ class Order:
     """What a node is to do.
 
     work: pickled, as a slot takes it. code: what `same_code.this_code` returned where the search runs. folder, token: a file of
-    the folder that evaluators share, and what it holds; None where they share none. gpus: the share of a GPU for a trial. modules: of
-    ours, that the search has imported, and processes of the node will need.
+    the folder that evaluators share, and what it holds; None where they share none. gpus: the share of a GPU for a trial.
     """
 
     work: bytes
@@ -38,7 +37,6 @@ class Order:
     folder: Path | None
     token: str
     gpus: float
-    modules: tuple[str, ...] = ()
 
 
 class Answered(NamedTuple):
@@ -61,8 +59,6 @@ class Node(WorkerPlugin):
         # A nanny marks its worker as a daemon, which may have no children. These end with their parent all the same.
         multiprocessing.current_process().daemon = False
         self._problem = _problem(self._order)
-        if self._problem is None and threading.current_thread() is threading.main_thread():
-            start_server(*self._order.modules)
         self._seats = _seats(self._order, worker.state.nthreads, worker.state.total_resources.get("GPU", 0.0))
         self._threads: ThreadPoolExecutor = slot_threads(max(1, len(self._seats)))
         self._free: queue.SimpleQueue[_Seat] = queue.SimpleQueue()
