@@ -28,7 +28,7 @@ from nas.data.prepare import prepare
 from nas.evaluators.base import Bench
 from nas.evaluators.scratch import Scratch
 from nas.journal import FileJournal, MemoryJournal
-from nas.processes import pin_threads
+from nas.process_start import pin_threads
 from nas.search import search
 from nas.trial import Proposal, Report, Trial
 from nas.workers import Workers

@@ -35,7 +35,7 @@ from nas.data.splits import Splits
 from nas.evaluators.base import Bench
 from nas.finalists import finalists
 from nas.journal import MemoryJournal
-from nas.processes import pin_threads
+from nas.process_start import pin_threads
 from nas.search import search
 from nas.spaces.cell import Cell
 from nas.strategies.base import Strategy

@@ -35,7 +35,7 @@ from nas.journal import MemoryJournal
 from nas.measured import Measured, Plan
 from nas.objective import Objective
 from nas.pareto import pareto_front
-from nas.processes import pin_threads
+from nas.process_start import pin_threads
 from nas.search import search
 from nas.trial import Trial
 

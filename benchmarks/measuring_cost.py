@@ -28,7 +28,7 @@ from nas.data.prepare import Splits, prepare
 from nas.data.sources.digits import Digits
 from nas.evaluators.base import Bench
 from nas.measured import Measured, Plan
-from nas.processes import pin_threads
+from nas.process_start import pin_threads
 from nas.trial import Proposal, Trial
 
 ROOT = Path(__file__).parents[1]

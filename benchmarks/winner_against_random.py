@@ -24,7 +24,8 @@ from flows.stages.train import Job, test_once, train_one
 from flows.watched import watch
 from nas.components import describe, restore
 from nas.data.dataset import Dataset
-from nas.processes import pin_threads, pool_of
+from nas.process_start import pin_threads
+from nas.processes import pool_of
 from nas.training.loop import pick_device
 from nas.training.retrain import Plan
 

@@ -27,7 +27,7 @@ from nas.data.prepare import prepare
 from nas.data.sources.digits import Digits
 from nas.evaluators.base import Bench
 from nas.journal import FileJournal
-from nas.processes import pin_threads
+from nas.process_start import pin_threads
 from nas.search import search
 from nas.strategies.random import Random
 from nas.trial import Proposal, Trial

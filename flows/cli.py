@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from flows.commands import rank, runs, serve_model, verify, watch
+from flows.commands import import_data, rank, runs, serve_model, verify, watch, why
 from flows.ending import errors, stoppable
 
 app = typer.Typer(
@@ -21,6 +21,8 @@ app = typer.Typer(
 
 app.add_typer(runs.app, name="runs")
 app.command("verify")(verify.verify)
+app.command("why")(why.why)
+app.command("import")(import_data.import_data)
 app.command("serve-model")(serve_model.command)
 app.command("rank")(rank.rank)
 app.command("watch")(watch.watch)

@@ -17,7 +17,7 @@ from nas.pareto import pareto_front
 from nas.tasks.base import Task
 from nas.trial import Trial
 
-FRONT, PLOT = "pareto.csv", "pareto.png"
+FRONT, PLOT, DRAWN = "pareto.csv", "pareto.png", "front.csv"
 LARGEST_FRONT = 20
 """So many members of a front are offered beside the finalists."""
 Graph = Callable[[Architecture], str | None]
@@ -49,16 +49,25 @@ def described(finalist: Finalist, chosen: Search, task: Task, metric: str, graph
 
 
 def write(target: Path, trials: Sequence[Trial], offered: Sequence[Mapping[str, Any]], objective: Objective) -> None:
-    """Write candidates.json, pareto.csv and pareto.png: every scored trial by the two metrics that a person compares first."""
+    """Write candidates.json, pareto.csv and pareto.png: every scored trial by the two metrics that a person compares first.
+
+    And front.csv, the same under names that are the same for every objective, since dvc.yaml has to name what it draws.
+    """
     atomic.write_json(target / FILE, [dict(candidate) for candidate in offered])
     names = axes(trials, objective)
     front = {trial.number for trial in pareto_front(_by_both(trials, objective, names))}
     rows = [[trial.number, *values, int(trial.number in front)] for trial, values in _points(trials, names)]
-    with (target / FRONT).open("w", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(["trial", names[1], names[0], "low", "high", "front"])
-        writer.writerows(rows)
+    _write_rows(target / FRONT, ["trial", names[1], names[0], "low", "high", "front"], rows)
+    kinds = [[row[0], *row[1:5], "front" if row[5] else "dominated", names[1], names[0]] for row in rows]
+    _write_rows(target / DRAWN, ["trial", "cost", "score", "low", "high", "kind", "cost_is", "score_is"], kinds)
     plots.front(target / PLOT, [(row[1], row[2], row[3], row[4], bool(row[5])) for row in rows], names)
+
+
+def _write_rows(path: Path, header: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+    with path.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(header)
+        writer.writerows(rows)
 
 
 def _by_both(trials: Sequence[Trial], objective: Objective, names: tuple[str, str]) -> list[Trial]:

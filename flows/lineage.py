@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
 
 MISSING = "nothing"
 
@@ -108,8 +109,19 @@ def overlap(one: str, other: str) -> bool:
     return first[:shared] == second[:shared]
 
 
-def _load(path: Path) -> dict[str, Any]:
+def parse(text: str) -> dict[str, Any]:
+    """The content of a dvc.lock, a dvc.yaml or a params.yaml. Raises ValueError when it is no YAML, or no mapping."""
     # YAML 1.2, as DVC reads it: `1e-3` is a number here and a string for PyYAML.
+    try:
+        content = YAML(typ="safe").load(text)
+    except YAMLError as error:
+        raise ValueError(f"not valid YAML: {' '.join(str(error).split())}") from error
+    if content is not None and not isinstance(content, dict):
+        raise ValueError("not a mapping in YAML")
+    return content or {}
+
+
+def _load(path: Path) -> dict[str, Any]:
     content: dict[str, Any] | None = YAML(typ="safe").load(path.read_text())
     return content or {}
 

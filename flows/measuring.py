@@ -12,18 +12,21 @@ from export.quantize import QuantizeError
 from export.session import MeasureError
 from flows import console
 from flows.costing import FOLDER, ROUGH, costing_of
-from flows.provenance import code_of, described
+from flows.provenance import NEAREST, code_of, descent, described
 from flows.run_folder import fingerprint
 from flows.searches import Search
 from flows.settings import Settings
 from flows.tracking import WORK
 from nas import atomic
-from nas.components import describe
+from nas.components import component_name, describe
 from nas.evaluators.base import Bench
 from nas.measured import Measured, Plan
 from nas.preflight import preflight
 from nas.tasks.base import Task
 from nas.trial import LimitError, Trial
+
+Told = Callable[[Trial], dict[str, Any] | None]
+"""What is known of a finalist beside its metrics; None where nothing is."""
 
 
 def around(root: Path, settings: Settings, entry: Search, bench: Bench, record: Mapping[str, Any]) -> Measured | None:
@@ -32,9 +35,7 @@ def around(root: Path, settings: Settings, entry: Search, bench: Bench, record: 
     return _measured(root, settings, entry, bench, record, wanted) if wanted else None
 
 
-def int8_of(
-    root: Path, settings: Settings, entry: Search, bench: Bench, record: Mapping[str, Any]
-) -> Callable[[Trial], dict[str, Any] | None]:
+def int8_of(root: Path, settings: Settings, entry: Search, bench: Bench, record: Mapping[str, Any]) -> Told:
     """Return what tells of a finalist how its int8 variant does on `confirm` and on this machine, or why there is none.
 
     It answers None where nobody wants to know, and where trials leave no network of their own to quantize.
@@ -57,8 +58,9 @@ def int8_of(
 
 
 def _measured(root: Path, settings: Settings, entry: Search, bench: Bench, record: Mapping[str, Any], wanted: frozenset[str]) -> Measured:
-    # The search and the trial are not known yet; what stands for them is as long.
-    placeholders = {"search": "0" * 16, "trial": "00", "seed": "0", "weights_sha256": "0" * 64}
+    # The search, the trial and its ancestors are not known yet; what stands for them is about as long, and hardly ever shorter.
+    placeholders = {"search": "0" * 16, "train": "0" * 16, "trial": "00", "seed": "0", "weights_sha256": "0" * 64}
+    placeholders |= descent(component_name(entry.strategy), {str(number): (100, 100) for number in range(100, 100 + NEAREST)})
     metadata = described(bench.space, bench.task, bench.dataset.description) | placeholders
     plan = Plan(costing_of(root, settings), _key(bench, settings, record, metadata), metadata)
     return Measured.around(entry.evaluator, bench, wanted, plan)

@@ -26,7 +26,7 @@ from flows.settings import Settings
 from nas import atomic
 from nas.components import restore
 from nas.data.dataset import Dataset
-from nas.processes import pin_threads
+from nas.process_start import pin_threads
 from nas.spaces.base import SearchSpace
 from nas.tasks.base import Task
 

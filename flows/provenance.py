@@ -3,7 +3,7 @@
 import hashlib
 import inspect
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,9 @@ from nas.components import describe
 from nas.data.dataset import Description
 from nas.spaces.base import SearchSpace
 from nas.tasks.base import Task
+
+NEAREST = 8
+"""So many trials that an architecture descends from are named in the file itself, the winner's own one first."""
 
 
 def code_of(record: Mapping[str, Any], *components: BaseModel) -> dict[str, str]:
@@ -30,6 +33,15 @@ def code_of(record: Mapping[str, Any], *components: BaseModel) -> dict[str, str]
     return code
 
 
+def descent(strategy: str, ancestors: Mapping[str, Sequence[int]]) -> dict[str, str]:
+    """What a file says of where its architecture comes from: the strategy's name, and the nearest trials that it was made from.
+
+    `ancestors`: as best.json holds them. Only the nearest are told, so that a file does not grow with the search that found it.
+    """
+    nearest = dict(list(ancestors.items())[:NEAREST])
+    return {"strategy": strategy, "ancestors": json.dumps(nearest, separators=(",", ":"))}
+
+
 def described(space: SearchSpace, task: Task, data: Description) -> dict[str, str]:
     """What every file of a search says of itself, as ONNX metadata."""
     return {
@@ -38,5 +50,6 @@ def described(space: SearchSpace, task: Task, data: Description) -> dict[str, st
         "task": json.dumps(describe(task), sort_keys=True),
         "data_digest": data.digest,
         "byte_range": json.dumps(data.byte_range),
+        "libraries": json.dumps({name: version(name) for name in ("onnx", "torch")}),
         "nasflow": version("nasflow"),
     }

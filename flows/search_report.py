@@ -153,9 +153,12 @@ def _write_trials(path: Path, trials: Sequence[Trial]) -> None:
         kind, error = (trial.report.kind or "", trial.report.error or "") if trial.report else ("", "")
         measured = [_reported(trial).get(name, "") for name in metrics]
         steps = "" if trial.proposal.steps is None else trial.proposal.steps
+        parent = "" if trial.proposal.parent is None else trial.proposal.parent
+        origin = " ".join(map(str, trial.proposal.origin))
         answers = [trial.architecture[name] for name in choices]
-        rows.append([trial.number, trial.status, steps, score, *measured, reused, kind, error, *answers])
-    _write_rows(path, ["number", "status", "steps", "score", *metrics, "reused", "kind", "error", *choices], rows)
+        rows.append([trial.number, trial.status, steps, parent, origin, score, *measured, reused, kind, error, *answers])
+    known = ["number", "status", "steps", "parent", "origin", "score"]
+    _write_rows(path, [*known, *metrics, "reused", "kind", "error", *choices], rows)
 
 
 def _best_so_far(trials: Sequence[Trial], objective: Objective) -> list[tuple[int, float, float]]:

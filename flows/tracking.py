@@ -85,7 +85,7 @@ def status(root: Path) -> dict[str, Any]:
     Raises BusyError while another DVC process works on the project, and TrackingError with DVC's own words for other failures.
     """
     command = [sys.executable, "-P", "-m", "dvc", "status", "--json"]
-    done = subprocess.run(command, cwd=root, env=_environment(), capture_output=True, text=True, check=False)
+    done = subprocess.run(command, cwd=root, env=environment(), capture_output=True, text=True, check=False)
     try:
         answer: dict[str, Any] = json.loads(done.stdout)
     except ValueError:
@@ -160,7 +160,7 @@ class Session:
         self._keeper = subprocess.Popen(
             [sys.executable, "-P", "-c", _KEEPER, str(answers), str(lock_file)],
             cwd=root,
-            env=_environment(),
+            env=environment(),
             stdin=subprocess.PIPE,
             stdout=output,
             stderr=output,
@@ -289,12 +289,12 @@ def _dvc_stages(path: Path) -> Iterator[tuple[int, str]]:
         yield int(user["pid"]), str(user["cmd"])
 
 
-def _environment() -> dict[str, str]:
+def environment() -> dict[str, str]:
+    """What DVC finds in its environment: its own workers and `cmd: nasflow`, too, though the virtual one may not be activated."""
     programs = str(Path(sys.executable).parent)
     return {
         **os.environ,
         "DVC_NO_ANALYTICS": "1",
         "PYTHONUNBUFFERED": "1",  # or the lines of a Python stage arrive when it ends
-        # DVC's own workers and `cmd: nasflow` are found although the environment may not be activated.
         "PATH": os.pathsep.join([programs, os.environ.get("PATH", os.defpath)]),
     }

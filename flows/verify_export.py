@@ -18,7 +18,7 @@ from flows.stages import export as stage
 from flows.variants import FLOAT
 from flows.verify import UnverifiableError, Verdict
 from nas.data.dataset import Dataset
-from nas.processes import pin_threads
+from nas.process_start import pin_threads
 
 
 def exported(root: Path) -> Verdict:

@@ -18,7 +18,7 @@ from nas.components import restore
 from nas.data.dataset import Dataset
 from nas.evaluators.base import Bench
 from nas.file_metrics import added
-from nas.processes import pin_threads
+from nas.process_start import pin_threads
 from nas.tasks.base import Task
 from nas.trial import Report, Trial
 from nas.workers import Workers

@@ -15,7 +15,7 @@ from flows.tracking import WORK
 from flows.verify import UnverifiableError, Verdict
 from nas.components import restore
 from nas.data.dataset import SPLITS, Dataset
-from nas.processes import pin_threads
+from nas.process_start import pin_threads
 from nas.training.retrain import Progress
 
 

@@ -5,6 +5,6 @@ Workers end with the server, so whatever kills that process leaves none of them.
 
 import os
 
-from nas.processes import die_with_parent
+from nas.process_start import die_with_parent
 
 die_with_parent(os.getppid())

@@ -1,31 +1,27 @@
 """Processes that work for this one: each answers one question at a time, with one pinned thread, and ends with this process."""
 
-import ctypes
-import multiprocessing
 import os
 import pickle
 import queue
 import resource
 import signal
-import sys
 import threading
 import traceback
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
-from multiprocessing import forkserver, resource_tracker
 from multiprocessing.connection import Connection, wait
-from multiprocessing.context import ForkServerContext, SpawnContext
 from multiprocessing.process import BaseProcess
 from types import MappingProxyType
-from typing import Any, ParamSpec, Self, TypeVar, final
+from typing import Any, NamedTuple, ParamSpec, Self, TypeVar, final
 
-from nas.process_ends import START_SECONDS, how_it_ended
+from nas.process_start import begin_worker, context, interrupts_masked, leave_signals_to_the_main_thread
 
-_PARENT_DEATH_SIGNAL = 1  # PR_SET_PDEATHSIG of prctl(2)
+_START_SECONDS = 300.0
+"""To start a process and load what it needs; where a disk is cold or a machine busy, importing PyTorch alone can take a minute."""
 _END_SECONDS = 10.0
 """For a process to be gone. One that hangs in the kernel, in a driver say, stays whatever is done, and is left behind."""
+_CRASHES = {signal.SIGSEGV, signal.SIGBUS, signal.SIGILL, signal.SIGFPE, signal.SIGABRT, signal.SIGSYS}
 _AS_IT_IS: Mapping[str, str] = MappingProxyType({})
 _Arguments = ParamSpec("_Arguments")
 _Answer = TypeVar("_Answer")
@@ -56,8 +52,8 @@ class Slot:
     """One process, started when first needed and again when it died.
 
     A slot that the main thread makes has its process forked from a server that has imported all that this process has by then. For
-    another thread, and for work that came from elsewhere, which may be newer than what was imported, it is a new Python, started by the
-    thread that first asks, which has to live as long as the slot does: the kernel ends a process with the thread that started it.
+    another thread, and for work that was pickled elsewhere, it is a new Python, started by the thread that first asks, which has to live
+    as long as the slot does: the kernel ends a process with the thread that started it.
     """
 
     def __init__(self, work: Work | bytes, environment: Mapping[str, str] = _AS_IT_IS) -> None:
@@ -70,7 +66,8 @@ class Slot:
         self._addresses, self._environment = resource.getrlimit(resource.RLIMIT_AS), dict(environment)
         self._asking, self._lock = threading.Lock(), threading.Lock()
         self._ended = False
-        self._context = multiprocessing.get_context("spawn") if isinstance(work, bytes) else _context()
+        # What this process imported when it began may be older than work that comes from elsewhere.
+        self._context = context(anew=isinstance(work, bytes))
         self._process: tuple[BaseProcess, Connection] | None = None
 
     def run(self, question: Any, patience: float | None = None) -> Any:
@@ -89,7 +86,7 @@ class Slot:
     def _ask(self, question: Any, patience: float | None) -> Any:
         process, connection = self._running()
         connection.send(question)
-        if not _arrives(connection, process, None if patience is None else START_SECONDS):
+        if not _arrives(connection, process, None if patience is None else _START_SECONDS):
             self._stop()
             raise EOFError
         connection.recv()
@@ -110,9 +107,9 @@ class Slot:
                 raise RuntimeError("the workers have been stopped: evaluate inside their context")
             if self._process is None:
                 mine, theirs = self._context.Pipe()
-                given = self._work, theirs, self._addresses, self._environment
-                process = self._context.Process(target=_serve, args=given, daemon=True)
-                with _interrupts_masked():
+                given = _Surroundings(self._addresses, self._environment)
+                process = self._context.Process(target=_serve, args=(self._work, theirs, given), daemon=True)
+                with interrupts_masked():
                     process.start()
                 theirs.close()
                 self._process = process, mine
@@ -131,25 +128,6 @@ class Slot:
             return process.exitcode
 
 
-def _context() -> ForkServerContext | SpawnContext:
-    """How this thread is to start processes."""
-    if threading.current_thread() is not threading.main_thread():
-        return multiprocessing.get_context("spawn")
-    start_server()
-    return multiprocessing.get_context("forkserver")
-
-
-def start_server(*modules: str) -> None:
-    """Start what processes are forked from, unless it runs: it imports what this process has of ours, and `modules`. For the main thread.
-
-    Whoever will need processes, but not at once, may call it early: it imports while this process does something else.
-    """
-    ours = sorted(name for name in sys.modules if name.split(".")[0] in ("nas", "export"))
-    multiprocessing.get_context("forkserver").set_forkserver_preload(["nas.forked", *ours, *modules])
-    with _interrupts_masked():
-        forkserver.ensure_running()
-
-
 def _arrives(connection: Connection, process: BaseProcess, seconds: float | None) -> bool:
     """Whether there is something to receive before the time is over. Raises EOFError when the process dies first."""
     ready = wait([connection, process.sentinel], seconds)  # children of a dead process may hold its end open
@@ -158,10 +136,31 @@ def _arrives(connection: Connection, process: BaseProcess, seconds: float | None
     return bool(ready)
 
 
-def _serve(pickled: bytes, connection: Connection, addresses: tuple[int, int], environment: Mapping[str, str]) -> None:
+def how_it_ended(code: int | None) -> str:
+    """Say what the exit code of a process means; None is one that never got as far as to answer."""
+    if code is None:
+        return f"it could not be started within {_START_SECONDS:g} s: the machine is overloaded, or out of memory or processes"
+    if code >= 0:
+        return f"ended with exit status {code}: the candidate ended it, or it could not start"
+    name = signal.Signals(-code).name if -code in set(signal.Signals) else "of no name"
+    if -code == signal.SIGKILL:
+        cause = "out of memory or killed from outside"
+    else:
+        cause = "a crash in compiled code" if -code in _CRASHES else "killed from outside"
+    return f"ended by signal {-code} ({name}): {cause}"
+
+
+class _Surroundings(NamedTuple):
+    """What a process begins with: its limits of memory, and variables of its environment."""
+
+    addresses: tuple[int, int]
+    environment: Mapping[str, str]
+
+
+def _serve(pickled: bytes, connection: Connection, given: _Surroundings) -> None:
     """What a process does: answer what comes in, until nothing more does. Before each answer it says that it begins."""
-    resource.setrlimit(resource.RLIMIT_AS, addresses)  # a limit that held for a candidate when this process started would stay
-    os.environ.update(environment)  # before anything asks which GPUs there are
+    resource.setrlimit(resource.RLIMIT_AS, given.addresses)  # a limit that held for a candidate when this process started would stay
+    os.environ.update(given.environment)  # before anything asks which GPUs there are
     begin_worker(os.getppid())  # where that has died already, nothing more comes in
     work: Work = pickle.loads(pickled)  # noqa: S301 - sent by the process that started this one, over a pipe of its own
     work.begin()
@@ -237,62 +236,4 @@ def pool_of(count: int) -> Pool:
 
 def slot_threads(count: int) -> ThreadPoolExecutor:
     """Return threads that may ask slots: they leave signals to the main thread."""
-    return ThreadPoolExecutor(count, "slot", _leave_signals_to_the_main_thread)
-
-
-def _leave_signals_to_the_main_thread() -> None:
-    """Ask the system to hand Ctrl-C and an end request to the main thread: one taken by another thread would not wake it."""
-    resource_tracker.ensure_running()  # it is started with the first process, and forgets the mask on the way
-    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
-
-
-@contextmanager
-def signals_left_to_this_thread() -> Iterator[None]:
-    """Have the threads that libraries start meanwhile leave Ctrl-C and end requests to this one, which is the main thread.
-
-    Processes started meanwhile leave them as well, and end with this process by other means.
-    """
-    mask = signal.pthread_sigmask(signal.SIG_BLOCK, set())
-    _leave_signals_to_the_main_thread()
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-
-
-@contextmanager
-def _interrupts_masked() -> Iterator[None]:
-    """Keep Ctrl-C, which reaches every process of a terminal, from one that starts: it would end with a traceback, not knowing better."""
-    resource_tracker.ensure_running()  # it is started with the first process, and forgets the mask on the way
-    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-
-
-def begin_worker(parent: int) -> None:
-    """Make this process a worker: it ends with its parent, leaves Ctrl-C to it, and computes with one thread."""
-    die_with_parent(parent)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})  # the thread that started this process keeps it to its own
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    pin_threads()
-
-
-def die_with_parent(parent: int) -> None:
-    """Have the kernel end this process when the one that started it dies, whatever kills it; Linux only."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PARENT_DEATH_SIGNAL, signal.SIGKILL)
-    if os.getppid() != parent:
-        os._exit(1)
-
-
-def pin_threads() -> None:
-    """Compute with one thread: results then do not depend on the number of cores, and processes do not fight for them."""
-    import torch
-
-    torch.set_num_threads(1)
-    # As `use_deterministic_algorithms(True, warn_only=True)`, which loads a compiler as well, and takes a second for it.
-    torch.set_deterministic_debug_mode("warn")
-    # Filling every new tensor takes a quarter of a training step on small networks, and only shows reads of memory never written.
-    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+    return ThreadPoolExecutor(count, "slot", leave_signals_to_the_main_thread)

@@ -16,12 +16,15 @@ class Proposal:
 
     `steps` is the fidelity: optimizer steps the weights will have had in all; None leaves it to the evaluator, 0 only looks.
     `parent` is the number of the trial whose weights to continue. `mixture` is a soft architecture, for gradient methods.
+    `origin` holds the numbers of the earlier trials whose architectures this one was made from, by mutation, crossover or as a
+    neighbour; empty where it was drawn or sampled. Only what explains a result reads it.
     """
 
     architecture: Architecture
     steps: int | None = None
     parent: int | None = None
     mixture: "Mixture | None" = None
+    origin: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

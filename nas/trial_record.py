@@ -15,6 +15,8 @@ def encode_trial(trial: Trial) -> dict[str, Any]:
     record: dict[str, Any] = {"number": trial.number, "architecture": dict(proposal.architecture)}
     optional: dict[str, Any] = {"steps": proposal.steps, "parent": proposal.parent, "mixture": _encode_mixture(proposal.mixture)}
     record |= {name: value for name, value in optional.items() if value is not None}
+    if proposal.origin:
+        record["origin"] = list(proposal.origin)
     if report is not None:
         record |= {"metrics": dict(report.metrics), "seconds": report.seconds}
         optional = {"error": report.error, "gradient": _encode_mixture(report.gradient), "reused": report.reused, "kind": report.kind}
@@ -28,7 +30,8 @@ def decode_trial(record: Any) -> Trial:
     """Undo `encode_trial`. Raises ValueError when `record`, which may be anything that JSON can hold, is not what it returns."""
     _check(record)
     mixture = _decode_mixture(record.get("mixture"))
-    proposal = Proposal(Architecture(record["architecture"]), record.get("steps"), record.get("parent"), mixture)
+    origin = tuple(record.get("origin", ()))
+    proposal = Proposal(Architecture(record["architecture"]), record.get("steps"), record.get("parent"), mixture, origin)
     if "metrics" not in record:
         return Trial(record["number"], proposal)
     gradient = _decode_mixture(record.get("gradient"))
@@ -71,6 +74,10 @@ def _is_count(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and value >= 0
 
 
+def _is_origin(value: Any) -> bool:
+    return isinstance(value, list) and bool(value) and all(map(_is_count, value))
+
+
 def _is_number(value: Any) -> bool:
     return isinstance(value, float) or (isinstance(value, int) and abs(value) < 2**1000)  # which a float can hold, too
 
@@ -110,6 +117,7 @@ _SHAPES: Mapping[str, Callable[[Any], bool]] = MappingProxyType(
         "steps": _is_count,
         "parent": _is_count,
         "mixture": _is_mapping(_is_vector),
+        "origin": _is_origin,
         "metrics": _is_mapping(_is_number),
         "seconds": _is_number,
         "error": _is_text,

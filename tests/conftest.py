@@ -8,6 +8,7 @@ import pytest
 LONGEST = (
     "flows/test_end_to_end.py",
     "flows/test_pipeline.py",
+    "flows/test_clone.py",
     "kills/test_pipeline.py",
     "kills/test_searches.py",
     "faults/test_faults.py",

@@ -23,14 +23,15 @@ from export.web.runtime import runtime
 from flows import console, environment, gate, results
 from flows.deployed import Files
 from flows.elsewhere import Elsewhere
-from flows.provenance import described
+from flows.making import provenance
+from flows.provenance import descent, described
 from flows.run_folder import publish
 from flows.settings import Settings
 from flows.variants import FLOAT
 from nas import atomic
 from nas.components import restore
 from nas.data.dataset import Dataset
-from nas.processes import pin_threads
+from nas.process_start import pin_threads
 from nas.tasks.base import Task
 
 
@@ -68,11 +69,27 @@ def run(root: Path, settings: Settings, record: dict[str, Any]) -> None:
         report(3, f"{ships.name}, {ships.measurement.latency.middle:.3g} ms")
         manifest = {**manifest_of(ships.path), **_checked(parity, dataset), **_scores(ships.test, details["shipped"], dataset)}
         manifest |= {"data": _data(dataset), **_retrained(details), **files.record(ships, why, held)}
-        examples, tolerance, extras = _examples(dataset), settings.export.tolerance, Extras(browser, files.others(ships))
+        more = {**files.others(ships), **provenance(manifest, winner, dataset.description, record)}
+        examples, tolerance, extras = _examples(dataset), settings.export.tolerance, Extras(browser, more)
         write_bundle(folder, model=ships.path, manifest=manifest, examples=examples, tolerance=tolerance, extras=extras)
-        headline = {"bytes": manifest["bytes"], "latency_ms": ships.measurement.latency.middle, "parity": manifest["parity"]}
-        atomic.write_json(folder / "metrics.json", headline | {"test": dict(ships.test)})
+        atomic.write_json(folder / "metrics.json", _headline(manifest))
+        atomic.write_text(folder / "latency.csv", _latencies(manifest))
         atomic.write_json(folder / "summary.json", console.summary("Exported model", _rows(manifest, ships.test, browser is not None)))
+
+
+def _headline(manifest: Mapping[str, Any]) -> dict[str, Any]:
+    """The few numbers to compare between experiments; the rest is in the manifest."""
+    told = {"bytes": manifest["bytes"], "latency_ms": manifest["latency"]["ms"], "agreement": manifest["parity"]["agreement"]}
+    return {**told, "test": manifest["test"]}
+
+
+def _latencies(manifest: Mapping[str, Any]) -> str:
+    """What each variant takes, as a table for DVC to draw."""
+    rows = ["variant,ms,low,high,ships"]
+    for name, found in manifest["variants"].items():
+        took, ships = found["latency"], "yes" if name == manifest["ships"] else "no"
+        rows.append(f"{name},{took['ms']},{took['low']},{took['high']},{ships}")
+    return "\n".join([*rows, ""])
 
 
 def _refuse(root: Path, winner: Mapping[str, Any], parity: Parity, measured: Elsewhere | None) -> None:
@@ -102,7 +119,15 @@ def provenance_of(winner: Mapping[str, Any], trained: Path, dataset: Dataset) ->
         "trial": str(winner["trial"]),
         "seed": str(winner["seed"]),
         "weights_sha256": hashlib.sha256((trained / "model.safetensors").read_bytes()).hexdigest(),
+        **_made_by(winner),
     }
+
+
+def _made_by(winner: Mapping[str, Any]) -> dict[str, str]:
+    """The training and the descent of an architecture; results of versions that did not note them say nothing of them."""
+    if "train" not in winner:
+        return {}
+    return {"train": winner["train"], **descent(winner["strategy"]["name"], winner["ancestors"])}
 
 
 def _checked(parity: Parity, dataset: Dataset) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from flows.run_folder import RunError, RunFolder, hold, origin, publish
 from flows.run_journal import RunJournal
 from flows.searches import Search
 from flows.settings import Settings
-from nas import atomic
+from nas import ancestry, atomic
 from nas.components import component_name, describe
 from nas.data.dataset import Dataset
 from nas.evaluators.base import Bench, Evaluator
@@ -19,7 +19,7 @@ from nas.failures import Failures
 from nas.finalists import Finalist, assessed, finalists
 from nas.journal import FileJournal
 from nas.measured import Measured
-from nas.processes import pin_threads, start_server
+from nas.process_start import pin_threads, start_server
 from nas.search import SearchError, search
 from nas.strategies.base import Strategy
 from nas.tasks.base import Task
@@ -58,10 +58,9 @@ def run(root: Path, settings: Settings, record: dict[str, Any]) -> None:
         if not any(trial.status == "done" for trial in candidates):
             raise SearchError(search_report.nothing_found(trials, chosen.objective))
         ranked = finalists(candidates, measured or chosen.evaluator, chosen.objective, count=chosen.finalists, split="confirm")
-        best = search_report.winner(chosen, task, ranked, _graph(measured)) | {"search": folder.fingerprint}
-        offered = _offered(chosen, task, candidates, ranked, measured)
         told = measuring.int8_of(root, settings, chosen, bench, record)
-        search_report.add_int8(offered, ranked, search_report.judged_by(chosen, task), told)
+        best = search_report.winner(chosen, task, ranked, _graph(measured)) | _made_by(folder, chosen)
+        best, *offered = _descended(trials, [best, *_offered(chosen, task, candidates, ranked, measured, told)])
         with publish(root, "search", record | origin(*folders)) as target:
             search_report.write(target, trials, best, chosen)
             front_report.write(target, candidates, offered, chosen.objective)
@@ -69,13 +68,28 @@ def run(root: Path, settings: Settings, record: dict[str, Any]) -> None:
         chosen.evaluator.forget({finalist.trial.number for finalist in ranked})
 
 
+def _made_by(folder: RunFolder, chosen: Search) -> dict[str, Any]:
+    """What best.json says of the search, so that a shipped file can: its name, what that name is the digest of, and its strategy."""
+    return {"search": folder.fingerprint, "strategy": describe(chosen.strategy), "inputs": {"search": dict(folder.inputs)}}
+
+
+def _descended(trials: Sequence[Trial], candidates: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """The candidates with the trials that each descends from, itself first, and what each of these was made from."""
+    known = ancestry.sources(trials)
+    families = [ancestry.ancestors(known, one["trial"]) for one in candidates]
+    told = [{str(number): list(named) for number, named in family.items()} for family in families]
+    return [{**one, "ancestors": ancestors} for one, ancestors in zip(candidates, told, strict=True)]
+
+
 def _offered(
-    chosen: Search, task: Task, trials: Sequence[Trial], ranked: Sequence[Finalist], measured: Measured | None
+    chosen: Search, task: Task, trials: Sequence[Trial], ranked: Sequence[Finalist], measured: Measured | None, int8: measuring.Told
 ) -> list[dict[str, Any]]:
-    """What may be trained: the finalists in their order, then the rest of the front."""
+    """What may be trained: the finalists in their order, with what their int8 variants do, then the rest of the front."""
     judge, name = measured or chosen.evaluator, search_report.judged_by(chosen, task)
     rest = [assessed(trial, judge, chosen.objective, "confirm") for trial in front_report.others(trials, ranked)]
-    return [front_report.described(finalist, chosen, task, name, _graph(measured)) for finalist in (*ranked, *rest)]
+    offered = [front_report.described(finalist, chosen, task, name, _graph(measured)) for finalist in (*ranked, *rest)]
+    search_report.add_int8(offered, ranked, name, int8)
+    return offered
 
 
 def _get_ready(settings: Settings, record: Mapping[str, Any]) -> None:

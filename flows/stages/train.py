@@ -16,19 +16,20 @@ from flows import console, plots, results, run_state
 from flows.candidates import winner_of
 from flows.elsewhere import require_same
 from flows.provenance import code_of
-from flows.run_folder import hold, origin, publish
+from flows.run_folder import RunFolder, hold, origin, publish
 from flows.settings import Settings, Train
 from nas import atomic
 from nas.components import describe, restore
 from nas.data.dataset import SPLITS, Dataset
-from nas.processes import pin_threads, pool_of, start_server
+from nas.process_start import pin_threads, start_server
+from nas.processes import pool_of
 from nas.spaces.base import SearchSpace
 from nas.tasks.base import Task
 from nas.training.comparison import Measured, compare
 from nas.training.loop import LATE_IMPORTS, Examples, load_examples, outputs_of, pick_device
 from nas.training.retrain import Plan, Progress, retrain
 
-IDENTITY = ("architecture", "canonical", "space", "trial", "search", "graph", "objective", "metric", "sign")
+IDENTITY = ("architecture", "canonical", "space", "trial", "search", "graph", "objective", "metric", "sign", "strategy", "ancestors")
 """What export has to know of the architecture, and of why it was chosen."""
 
 
@@ -65,6 +66,7 @@ def run(root: Path, settings: Settings, record: dict[str, Any]) -> None:
         tested = [test_once(job) for job in jobs]
         with publish(root, "train", record | origin(folder)) as target:
             _write(target, jobs, outcomes, tested, chosen, best)
+            atomic.write_json(target / "architecture.json", _identity(jobs[chosen], best, folder))
 
 
 def inputs_of(settings: Settings, dataset: Dataset, best: Mapping[str, Any], record: Mapping[str, Any]) -> dict[str, Any]:
@@ -157,8 +159,6 @@ def _write(
     job, shipped = jobs[chosen], tested[chosen]
     weights = (job.folder / f"seed-{job.plan.seed}.safetensors").read_bytes()
     atomic.write(target / "model.safetensors", lambda file: file.write(weights))
-    identity = {name: best[name] for name in IDENTITY}
-    atomic.write_json(target / "architecture.json", {**identity, "task": describe(job.task), "seed": job.plan.seed})
     rows = [{"seed": one.plan.seed, **row} for one, outcome in zip(jobs, outcomes, strict=True) for row in outcome.curve]
     _write_rows(target / "curve.csv", list(rows[0]), [list(row.values()) for row in rows])
     _write_rows(target / "confusion.csv", ["actual", "predicted"], shipped.predictions)
@@ -168,6 +168,12 @@ def _write(
     atomic.write_json(target / "details.json", details)
     atomic.write_json(target / "metrics.json", _headline(details))
     atomic.write_json(target / "summary.json", console.summary("Trained winner", results.scores(details)))
+
+
+def _identity(job: Job, best: Mapping[str, Any], folder: RunFolder) -> dict[str, Any]:
+    """What architecture.json holds; `inputs` are what the names `search` and `train` are digests of."""
+    made_by = {"train": folder.fingerprint, "inputs": {**best["inputs"], "train": dict(folder.inputs)}}
+    return {**{name: best[name] for name in IDENTITY}, "task": describe(job.task), "seed": job.plan.seed, **made_by}
 
 
 def _details(jobs: Sequence[Job], tested: Sequence[Tested], chosen: int, best: Mapping[str, Any]) -> dict[str, Any]:

@@ -19,7 +19,8 @@ from nas.engines import dask_node
 from nas.engines.base import Answer, Session, report_of
 from nas.engines.same_code import this_code
 from nas.evaluators.base import MachineError, reason
-from nas.processes import Work, signals_left_to_this_thread
+from nas.process_start import signals_left_to_this_thread
+from nas.processes import Work
 from nas.trial import Report, Trial
 
 if TYPE_CHECKING:
@@ -39,10 +40,10 @@ def opened(chosen: "Dask", works: Sequence[Work], folder: Path | None) -> Iterat
         with signals_left_to_this_thread():
             client = stack.enter_context(_client(chosen, len(works)))
             token = stack.enter_context(_token(folder, name))
-            order = dask_node.Order(pickle.dumps(works[0]), this_code(), token, name, chosen.gpus)
+            node = dask_node.Node(name, dask_node.Order(pickle.dumps(works[0]), this_code(), token, name, chosen.gpus))
             session = _Cluster(client, name, chosen)
             stack.callback(session.end)
-            session.seats = _checked(_asked(client, dask_node.Node(name, order)), chosen)
+            session.seats = _checked(_asked(client, node), chosen)
         yield session
 
 

@@ -10,7 +10,6 @@ from typing import Self, final
 import numpy as np
 from pydantic import Field, model_validator
 
-from nas.architecture import Architecture
 from nas.pareto import merits
 from nas.strategies.base import Strategy
 from nas.trial import History, Proposal
@@ -51,12 +50,14 @@ class Evolution(Strategy):
         if len(alive) < self.population:
             return Proposal(self.choices.sample(rng))
         ranked = list(zip(merits([score for score, _ in alive]), (number for _, number in alive), strict=True))
-        parent = self._winner(history, ranked, rng)
+        origin = [self._winner(ranked, rng)]
+        parent = history[origin[0]].architecture
         if self.crossover > 0 and rng.random() < self.crossover:  # no draw at 0: what is proposed is then what the paper proposes
-            parent = self.choices.crossover(parent, self._winner(history, ranked, rng), rng)
-        return Proposal(self.choices.mutate(parent, rng))
+            origin.append(self._winner(ranked, rng))
+            parent = self.choices.crossover(parent, history[origin[1]].architecture, rng)
+        return Proposal(self.choices.mutate(parent, rng), origin=tuple(dict.fromkeys(origin)))
 
-    def _winner(self, history: History, ranked: Sequence[tuple[tuple[float, ...], int]], rng: np.random.Generator) -> Architecture:
+    def _winner(self, ranked: Sequence[tuple[tuple[float, ...], int]], rng: np.random.Generator) -> int:
         drawn: list[int] = rng.choice(len(ranked), size=self.tournament, replace=False).tolist()
         _, number = max(ranked[index] for index in drawn)
-        return history[number].architecture
+        return number

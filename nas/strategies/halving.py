@@ -85,7 +85,10 @@ class Halving(Strategy):
         if promotion is not None:
             return promotion
         proposal = self.strategy.ask(self._seen(history, forms), rng)
-        return None if proposal is None else Proposal(proposal.architecture, self._steps(bottom))
+        if proposal is None:
+            return None
+        begun = [trial.number for trial in history if trial.proposal.parent is None]
+        return Proposal(proposal.architecture, self._steps(bottom), origin=tuple(begun[own] for own in proposal.origin))
 
     def tell(self, trial: Trial) -> None:
         """Tell the wrapped strategy of what it proposed."""

@@ -54,7 +54,7 @@ class Local(Strategy):
         if climb.scored + len(running) >= self.initial:
             for index in rng.permutation(len(climb.neighbours)):
                 if self.canonical(climb.neighbours[index]) not in known:
-                    return Proposal(climb.neighbours[index])
+                    return Proposal(climb.neighbours[index], origin=climb.origin)
         drawn = self.unknown(known, rng)
         return None if drawn is None else Proposal(drawn)
 
@@ -87,6 +87,7 @@ class _Climb:
         self.scored = 0
         self._climbs += 1
         self._best: Score | None = None
+        self.origin: tuple[int, ...] = ()
         self.neighbours: list[Architecture] = []
         self._left: list[Architecture] = []
 
@@ -98,7 +99,7 @@ class _Climb:
             self.scored += 1
             self._widen(trial.score)
             if self._best is None or self._is_better(trial.score, self._best):
-                self._best = trial.score
+                self._best, self.origin = trial.score, (trial.number,)
                 self.neighbours = self._choices.neighbours(trial.architecture)
                 self._left = list(self.neighbours)
         if self._best is not None and self.scored >= self._initial:
@@ -110,16 +111,17 @@ class _Climb:
 
     def _go_on(self) -> None:
         """With several objectives, climb on from what is best by the new weights, unless its neighbours are all known."""
-        trained = [(trial.score, trial.architecture) for trial in self.trials if trial.score is not None and len(trial.score.values) > 1]
+        trained = [(trial.score, trial) for trial in self.trials if trial.score is not None and len(trial.score.values) > 1]
         if not trained:
             return
-        best, architecture = trained[0]
+        best, start = trained[0]
         for score, other in trained:
             if self._is_better(score, best):
-                best, architecture = score, other
-        neighbours = self._choices.neighbours(architecture)
+                best, start = score, other
+        neighbours = self._choices.neighbours(start.architecture)
         if any(self._form(neighbour) not in self.known for neighbour in neighbours):
             self.scored, self._best, self.neighbours, self._left = self._initial, best, neighbours, list(neighbours)
+            self.origin = (start.number,)
 
     def _widen(self, score: Score) -> None:
         """Take a score into the ranges that objectives are scaled to."""

@@ -49,29 +49,32 @@ class Nsga2(Strategy):
         known = generations.known | running
         if generations.survivors:
             for _ in range(DRAWS):
-                child = self._child(generations.survivors, rng)
+                child, origin = self._child(generations.survivors, rng)
                 if self.canonical(child) not in known:
-                    return Proposal(child)
+                    return Proposal(child, origin=origin)
         drawn = self.unknown(known, rng)
         return None if drawn is None else Proposal(drawn)
 
-    def _child(self, survivors: Sequence["_Ranked"], rng: np.random.Generator) -> Architecture:
-        child = self._winner(survivors, rng)
+    def _child(self, survivors: Sequence["_Ranked"], rng: np.random.Generator) -> tuple[Architecture, tuple[int, ...]]:
+        """A child, and the numbers of its parents."""
+        parents = [self._winner(survivors, rng)]
+        child = parents[0].architecture
         if rng.random() < self.crossover:
-            child = self.choices.crossover(child, self._winner(survivors, rng), rng)
+            parents.append(self._winner(survivors, rng))
+            child = self.choices.crossover(child, parents[1].architecture, rng)
         opened = [choice for choice in self.choices if len(choice.options) > 1]
         changed = np.flatnonzero(rng.random(len(opened)) * len(opened) < 1)  # each with probability 1 / L
         for position in changed:
             choice = opened[position]
             others = [option for option in choice.options if option != child[choice.name]]
             child = child.replace(choice.name, others[int(rng.integers(len(others)))])
-        return child
+        return child, tuple(dict.fromkeys(parent.number for parent in parents))
 
-    def _winner(self, survivors: Sequence["_Ranked"], rng: np.random.Generator) -> Architecture:
+    def _winner(self, survivors: Sequence["_Ranked"], rng: np.random.Generator) -> Trial:
         """The better of two that are drawn; of equals the first drawn."""
         drawn: list[int] = rng.choice(len(survivors), size=2, replace=False).tolist()
         first, second = (survivors[index] for index in drawn)
-        return (second if second.place < first.place else first).trial.architecture
+        return (second if second.place < first.place else first).trial
 
     def _replay(self, history: History) -> "_Generations":
         """The generations of the finished trials; only those that were added since the last call are looked at."""

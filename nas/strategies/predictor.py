@@ -85,24 +85,33 @@ class Predictor(Strategy):
         lesson = _Lesson.of(history, aim) if len(history) >= self.initial else None
         if lesson is not None and len(history) < 2 * self.initial and not self._known(codes).size:
             lesson = None
-        if lesson is not None and len(candidates := self._candidates(history, codes, aim, rng)):
+        candidates, origins = self._candidates(history, codes, aim, rng) if lesson is not None else (codes[:0], {})
+        if lesson is not None and len(candidates):
             utility = self._utility(history, lesson, codes, candidates)
             for index in np.argsort(-utility, kind="stable"):  # from the best on, since telling a form may cost building a network
                 architecture = self._architecture(candidates[index])
                 if self.canonical(architecture) not in taken:
-                    return Proposal(architecture)
+                    return Proposal(architecture, origin=origins.get(candidates[index].tobytes(), ()))
         fresh = self.unknown(taken, rng)
         return None if fresh is None else Proposal(fresh)
 
-    def _candidates(self, history: History, codes: Codes, aim: "_Aim", rng: np.random.Generator) -> Codes:
-        """Neighbours of the best and random architectures, each once, without those whose options are in the history."""
-        best = [trial.architecture for trial in aim.best_first(history)[: self.parents]]
-        near = self._codes(neighbour for architecture in best for neighbour in self.choices.neighbours(architecture))
-        if len(near) > self.neighbours:
-            near = near[rng.choice(len(near), size=self.neighbours, replace=False)]
+    def _candidates(
+        self, history: History, codes: Codes, aim: "_Aim", rng: np.random.Generator
+    ) -> tuple[Codes, dict[bytes, tuple[int, ...]]]:
+        """Neighbours of the best and random architectures, each once, without those whose options are in the history.
+
+        Beside them, by their bytes, the trial that a neighbour was made from; the best where it is a neighbour of several.
+        """
+        best = aim.best_first(history)[: self.parents]
+        made = [(trial.number, neighbour) for trial in best for neighbour in self.choices.neighbours(trial.architecture)]
+        near = self._codes(neighbour for _, neighbour in made)
+        looked = rng.choice(len(near), size=self.neighbours, replace=False) if len(near) > self.neighbours else np.arange(len(near))
+        origins: dict[bytes, tuple[int, ...]] = {}
+        for index in sorted(looked.tolist()):
+            origins.setdefault(near[index].tobytes(), (made[index][0],))
         known = {code.tobytes() for code in codes}
-        different = {key: code for code in (*near, *self._random(self.strangers, rng)) if (key := code.tobytes()) not in known}
-        return self._stack(different.values())
+        different = {key: code for code in (*near[looked], *self._random(self.strangers, rng)) if (key := code.tobytes()) not in known}
+        return self._stack(different.values()), origins
 
     def _utility(self, history: History, lesson: "_Lesson", codes: Codes, candidates: Codes) -> Floats:
         """Expected improvement of every candidate, times the probability that it is feasible, shape (candidates,)."""

@@ -39,7 +39,7 @@ class Watched(Strategy):
         return self._inside.fidelities
 
     def ask(self, history: History, rng: np.random.Generator) -> Proposal | None:
-        """Ask, and check the proposal: architecture, parent, steps, mixture."""
+        """Ask, and check the proposal: architecture, parent, origin, steps, mixture."""
         proposal = self._inside.ask(history, rng)
         if proposal is None:
             return None
@@ -47,6 +47,7 @@ class Watched(Strategy):
         assert isinstance(proposal, Proposal), f"{where}: ask returned a {type(proposal).__name__}: return a Proposal, or None for no more"
         check_architecture(self.choices.check, proposal.architecture, f"{where}: ask proposed")
         check_parent(proposal, history, where)
+        check_origin(proposal, history, where)
         assert proposal.steps is None or (type(proposal.steps) is int and proposal.steps >= 0), (
             f"{where}: steps are {proposal.steps!r}: propose a whole number from 0, or None for what the evaluator sets"
         )
@@ -137,3 +138,13 @@ def check_parent(proposal: Proposal, history: History, where: str) -> None:
     known = 0 <= proposal.parent < len(history)
     assert known, f"{where}: the parent is {proposal.parent}, but there are {len(history)} trials before: name one of them"
     assert history[proposal.parent].report is not None, f"{where}: the parent {plain([history[proposal.parent]])} is still running"
+
+
+def check_origin(proposal: Proposal, history: History, where: str) -> None:
+    """Hold a proposal to naming finished trials, each once, as what it was made from. Raises AssertionError with what is wrong."""
+    finished = {trial.number for trial in history if trial.report is not None}
+    wrong = [number for number in proposal.origin if number not in finished]
+    assert not wrong, (
+        f"{where}: the origin names trial {wrong[0] if wrong else ''}, which has not finished before: name trials of the history"
+    )
+    assert len(set(proposal.origin)) == len(proposal.origin), f"{where}: the origin is {proposal.origin}: name each trial once"

@@ -18,6 +18,7 @@ INDIFFERENT = {
     "nas/atomic.py",
     "nas/components.py",
     "nas/load.py",
+    "nas/process_start.py",
     "nas/processes.py",
     "nas/workers.py",
     "nas/data/digest.py",

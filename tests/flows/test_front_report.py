@@ -109,3 +109,13 @@ def test_a_candidate_says_what_it_scores_whether_it_fits_and_which_graph_was_tim
     assert (found["trial"], found["score"], found["confirm"], found["feasible"], found["graph"]) == (3, 0.9, 0.75, False, "graph")
     assert found["metrics"] == {"select": {"accuracy": 0.9}, "confirm": {"accuracy": 0.75}}
     assert found["canonical"] == search.space.canonical(architecture, task)
+
+
+def test_what_dvc_draws_has_the_same_columns_whatever_the_objective(tmp_path: Path) -> None:
+    trials = [timed(0, 0.9, 3.0, 0.25), timed(1, 0.8, 4.0, 0.25)]
+    front_report.write(tmp_path, trials, [], BOTH)
+    with (tmp_path / front_report.DRAWN).open() as file:
+        rows = list(csv.reader(file))
+    assert rows[0] == ["trial", "cost", "score", "low", "high", "kind", "cost_is", "score_is"]
+    assert rows[1] == ["0", "3.0", "0.9", "2.75", "3.25", "front", "latency_ms", "accuracy"]
+    assert rows[2][5] == "dominated"

@@ -1,5 +1,6 @@
 """The whole pipeline, killed in every stage: the same command again ends with the bytes of a pipeline that nobody killed."""
 
+import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,6 +9,8 @@ import numpy as np
 import pytest
 from killed_pipelines import COMMANDS, STAGES, built_once, differing, fresh, kill_in
 from real_project import RealProject
+
+from flows import lineage
 
 pytestmark = pytest.mark.end_to_end
 
@@ -27,3 +30,5 @@ def test_a_killed_pipeline_ends_with_the_same_bytes(built: RealProject, tmp_path
         assert not (project.root / "results" / stage / "lineage.json").exists()
     project.run(*COMMANDS[way])
     assert differing(project, built.content(*STAGES)) == []
+    assert json.loads(project.run("dvc", "status", "--json").stdout) == {}
+    assert lineage.compare(project.root) == []

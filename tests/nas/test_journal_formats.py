@@ -106,6 +106,7 @@ def committed(trial: Any = None, **commit: Any) -> list[bytes]:
         *({**TRIAL, "mixture": value} for value in ([], {"a": 1.0}, {"a": [[1.0]]}, {"a": ["x"]})),
         *({**TRIAL, key: value} for key in ("steps", "parent", "reused") for value in (-1, 1.5, "1", True, None)),
         *({**TRIAL, key: 0} for key in ("parent", "reused", "error", "kind")),
+        *({**TRIAL, "origin": value} for value in (0, [], [-1], ["0"], [True], {"0": 1}, None)),
     ],
     ids=lambda trial: str(trial)[-60:],
 )

@@ -21,7 +21,8 @@ mixtures = st.none() | st.dictionaries(
     texts, st.lists(float32s, max_size=4).map(lambda weights: torch.tensor(weights, dtype=torch.float32)), max_size=3
 )
 counts = st.none() | st.integers(0, 10**12)
-proposals = st.builds(Proposal, st.dictionaries(texts, texts, max_size=3).map(Architecture), counts, counts, mixtures)
+origins = st.lists(st.integers(0, 10**12), max_size=3).map(tuple)
+proposals = st.builds(Proposal, st.dictionaries(texts, texts, max_size=3).map(Architecture), counts, counts, mixtures, origins)
 metrics = st.dictionaries(texts, st.floats() | st.integers(-(10**15), 10**15), max_size=4)
 reports = st.builds(Report, metrics, st.floats(0, 1e9), st.none() | texts, mixtures, counts)
 plain_scores = st.builds(Score, st.floats(allow_nan=False), st.lists(st.floats(allow_nan=False), max_size=3).map(tuple), st.just(()))

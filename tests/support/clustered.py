@@ -1,5 +1,6 @@
 """What tests of clusters evaluate: arithmetic that loses its node or hangs where a test wants it, and tells how far it came."""
 
+import multiprocessing
 import os
 import signal
 import time
@@ -25,9 +26,12 @@ class Clustered(Fake):
     reuse: bool = False
 
     def evaluate(self, trial: Trial) -> Report:
-        self._note(f"begun-{trial.number}", f"{os.getppid()} {os.getpid()}")
+        node = multiprocessing.parent_process()
+        assert node is not None
+        assert node.pid is not None
+        self._note(f"begun-{trial.number}", f"{node.pid} {os.getpid()}")
         if trial.number == LOST_ALWAYS or (trial.number == LOST_ONCE and len(beginnings(self.folder, LOST_ONCE)) == 1):
-            os.kill(os.getppid(), signal.SIGKILL)
+            os.kill(node.pid, signal.SIGKILL)
         if trial.number in (LOST_ALWAYS, LATE, HANGS):
             time.sleep(3600)
         visible = os.environ.get("CUDA_VISIBLE_DEVICES", "-1")

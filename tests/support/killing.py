@@ -19,7 +19,7 @@ from typing import Any, Protocol, Self, final
 import numpy as np
 import psutil
 
-from nas.processes import pin_threads
+from nas.process_start import pin_threads
 
 PATIENCE_SECONDS = 120.0
 _DURABLE_CALLS = ("fsync", "fdatasync", "replace", "rename")

@@ -14,7 +14,7 @@ import torch
 from small_images import task_of
 
 from nas.load import load, names
-from nas.processes import pin_threads
+from nas.process_start import pin_threads
 from nas.spaces.chain import Chain
 
 __all__ = ["cmaes", "killed_searches", "killed_stages", "killed_trainings", "killing", "optuna"]

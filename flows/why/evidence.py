@@ -1,0 +1,125 @@
+"""What there is to tell from: dvc.lock and the records among the results, read once; a record that is missing is named."""
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, final
+
+from flows import lineage
+from flows.why import hashes
+
+STAGES = ("export", "train", "search", "prepare")
+"""The stages that a chain goes through, from the file back."""
+PULL = "bring it back with `dvc pull`, or run `nasflow run`"
+RESTORE = "bring the right one back with `dvc pull --force`, or run `nasflow run`"
+_SHOWN = 12
+
+
+@final
+@dataclass(frozen=True)
+class Locked:
+    """A stage as dvc.lock holds it: hashes of what it read and wrote by path, and its settings."""
+
+    reads: Mapping[str, str] = field(default_factory=dict)
+    writes: Mapping[str, str] = field(default_factory=dict)
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+
+@final
+@dataclass(frozen=True)
+class Evidence:
+    """What a project says of its results. `records` holds the JSON files below results, by path; one that cannot be read is absent."""
+
+    root: Path
+    locked: Mapping[str, Locked]
+    records: Mapping[str, Mapping[str, Any]]
+    missing: Mapping[str, str]
+
+    def record(self, path: str) -> Mapping[str, Any]:
+        """A record, such as `export/manifest.json`; empty where there is none, which `missing` says."""
+        return self.records.get(path, {})
+
+    def absent(self, *paths: str) -> list[str]:
+        """A sentence for each of these records that cannot be read."""
+        return [self.missing[path] for path in paths if path in self.missing]
+
+
+RECORDS = ("export/manifest.json", "train/architecture.json", "train/details.json", "search/best.json", "prepare/dataset.json")
+
+
+def gather(root: Path) -> Evidence:
+    """Read what a chain is told from. Raises ValueError where nothing was ever run here."""
+    if not (root / "dvc.lock").exists():
+        raise ValueError(
+            f"{root} holds no dvc.lock, so nothing says how its results were made: call it in the folder of a project that ran"
+        )
+    records, missing = {}, {}
+    for name in RECORDS:
+        path = f"results/{name}"
+        try:
+            content = json.loads((root / path).read_text())
+        except (FileNotFoundError, NotADirectoryError):
+            missing[name] = f"{path} is missing: {PULL}"
+        except (ValueError, OSError):
+            missing[name] = f"{path} is no JSON: {RESTORE}"
+        else:
+            if isinstance(content, dict):
+                records[name] = content
+            else:
+                missing[name] = f"{path} is not the record that a stage writes: {RESTORE}"
+    return Evidence(root, parse_lock((root / "dvc.lock").read_text()), records, missing)
+
+
+def parse_lock(text: str) -> dict[str, Locked]:
+    """The stages of a dvc.lock by name. Raises ValueError when it is none."""
+    try:
+        stages = lineage.parse(text).get("stages") or {}
+        return {name: _locked(entry) for name, entry in stages.items()}
+    except (AttributeError, KeyError, TypeError) as error:
+        raise ValueError("dvc.lock is not what DVC writes: restore it from Git") from error
+
+
+def _locked(entry: Mapping[str, Any]) -> Locked:
+    reads, writes = ({item["path"]: str(item["md5"]) for item in entry.get(kind) or [] if "md5" in item} for kind in ("deps", "outs"))
+    settings = {name: value for values in (entry.get("params") or {}).values() for name, value in values.items()}
+    return Locked(reads, writes, settings)
+
+
+def of_stage(evidence: Evidence, stage: str, needed: tuple[str, ...]) -> tuple[list[str], list[str]]:
+    """Hold what a stage read and wrote to dvc.lock; returns what is broken, and what could not be checked.
+
+    `needed`: the results that the chain is told from. Others may be left in the remote.
+    """
+    locked = evidence.locked.get(stage)
+    if locked is None:
+        return [f"dvc.lock has no entry for the stage {stage}: restore it from Git, or run `nasflow run`"], []
+    broken = lineage.verify(evidence.root, stage) if (evidence.root / "results" / stage / "lineage.json").exists() else []
+    broken += [*_read_as_written(evidence, stage, locked)]
+    unchecked: list[str] = []
+    for path, recorded in locked.writes.items():
+        found = hashes.of_path(evidence.root / path)
+        if found is None:
+            sentence = f"{path} is missing: {PULL}"
+            (broken if path.removeprefix(f"results/{stage}/") in needed else unchecked).append(sentence)
+        elif found != recorded:
+            broken += [_altered(evidence.root, one) for one in hashes.altered(evidence.root, path, recorded)]
+    return broken, unchecked
+
+
+def _altered(root: Path, path: str) -> str:
+    if not (root / path).exists():
+        return f"{path} is missing: {PULL}"
+    return f"{path} is not what dvc.lock says the stage wrote: it was altered since; {RESTORE}"
+
+
+def _read_as_written(evidence: Evidence, stage: str, locked: Locked) -> Iterator[str]:
+    """Whether a stage read what the stage before it had written."""
+    for path, read in locked.reads.items():
+        for maker, other in evidence.locked.items():
+            written = other.writes.get(path)
+            if written is not None and written != read:
+                yield (
+                    f"{stage} read {path} as {read[:_SHOWN]}, but {maker} wrote {written[:_SHOWN]} (dvc.lock): the results before it were "
+                    "made again since; run `nasflow run`"
+                )
