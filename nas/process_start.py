@@ -14,9 +14,9 @@ from multiprocessing.context import ForkServerContext, SpawnContext
 _PARENT_DEATH_SIGNAL = 1  # PR_SET_PDEATHSIG of prctl(2)
 
 
-def context() -> ForkServerContext | SpawnContext:
-    """How this thread is to start processes."""
-    if threading.current_thread() is not threading.main_thread():
+def context(*, anew: bool = False) -> ForkServerContext | SpawnContext:
+    """How this thread is to start processes; `anew`: without anything that this process has imported."""
+    if anew or threading.current_thread() is not threading.main_thread():
         return multiprocessing.get_context("spawn")
     start_server()
     return multiprocessing.get_context("forkserver")

@@ -52,8 +52,8 @@ class Slot:
     """One process, started when first needed and again when it died.
 
     A slot that the main thread makes has its process forked from a server that has imported all that this process has by then. For
-    another thread it is a new Python, started by the thread that first asks, which has to live as long as the slot does: the kernel ends
-    a process with the thread that started it.
+    another thread, and for work that was pickled elsewhere, it is a new Python, started by the thread that first asks, which has to live
+    as long as the slot does: the kernel ends a process with the thread that started it.
     """
 
     def __init__(self, work: Work | bytes, environment: Mapping[str, str] = _AS_IT_IS) -> None:
@@ -66,7 +66,8 @@ class Slot:
         self._addresses, self._environment = resource.getrlimit(resource.RLIMIT_AS), dict(environment)
         self._asking, self._lock = threading.Lock(), threading.Lock()
         self._ended = False
-        self._context = context()
+        # What this process imported when it began may be older than work that comes from elsewhere.
+        self._context = context(anew=isinstance(work, bytes))
         self._process: tuple[BaseProcess, Connection] | None = None
 
     def run(self, question: Any, patience: float | None = None) -> Any:

@@ -1,6 +1,7 @@
 """Processes: they answer, are replaced when they die, and end with whoever uses them."""
 
 import os
+import pickle
 import signal
 import subprocess
 import sys
@@ -10,7 +11,7 @@ from typing import Any
 
 import pytest
 import torch
-from children import Sums, children, until
+from children import Origin, Sums, children, until
 
 from nas import processes
 from nas.processes import DiedError, LateError, Slot, how_it_ended, pool_of
@@ -107,3 +108,12 @@ def test_a_process_that_never_begins_is_replaced(monkeypatch: pytest.MonkeyPatch
 )
 def test_how_a_process_ended_is_said(code: int | None, told: str) -> None:
     assert how_it_ended(code) == told
+
+
+def test_work_from_elsewhere_gets_a_new_python_with_its_own_variables() -> None:
+    """What this process has imported may be older; and a GPU is chosen by a variable."""
+    slot = Slot(pickle.dumps(Origin()), {"NASFLOW_TEST": "2"})
+    try:
+        assert slot.run("NASFLOW_TEST") == (os.getpid(), "2")
+    finally:
+        slot.end()

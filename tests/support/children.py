@@ -1,5 +1,6 @@
 """The processes that a test starts, what they do, and waiting for it."""
 
+import os
 import time
 from collections.abc import Callable
 from typing import Any
@@ -37,3 +38,13 @@ class Sums(Work):
         if not question:
             time.sleep(3600)
         return sum(question) + self.begun
+
+
+class Origin(Work):
+    """Tells who started its process, and the variable that it is asked for."""
+
+    def begin(self) -> None:
+        pass
+
+    def answer(self, question: str) -> tuple[int, str | None]:
+        return os.getppid(), os.environ.get(question)
