@@ -38,7 +38,7 @@ def form(schema: Mapping[str, Any]) -> dict[str, Any]:
     sections = {}
     for name, section in schema["properties"].items():
         whole = _whole(section, schema["$defs"])
-        keys = {key: _nullable(key, value) for key, value in whole["properties"].items()}
+        keys = {key: _nullable(key, value) for key, value in _keys(whole).items()}
         description = f"{whole.get('description', name)} Left out: as params.yaml has it."
         changed = {"title": name, "description": description, "type": "object", "properties": keys, "additionalProperties": False}
         sections[name] = _nullable(name, changed)
@@ -57,6 +57,15 @@ def _whole(section: Mapping[str, Any], definitions: Mapping[str, Any]) -> dict[s
     first = section["anyOf"][0] if "anyOf" in section else section
     whole: dict[str, Any] = _inlined(first, definitions, ())
     return whole
+
+
+def _keys(whole: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+    """What may be filled in of a section; of one that is an entry of a room, what any entry has."""
+    found: dict[str, list[Mapping[str, Any]]] = {}
+    for entry in whole.get("oneOf", [whole]):
+        for key, value in entry.get("properties", {}).items():
+            found.setdefault(key, []).append(value)
+    return {key: values[0] if len(values) == 1 else {"anyOf": values} for key, values in found.items()}
 
 
 def _inlined(node: Any, definitions: Mapping[str, Any], inside: tuple[str, ...]) -> Any:

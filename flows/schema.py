@@ -35,6 +35,7 @@ def schema() -> dict[str, Any]:
 
     for name in list(definitions):
         definitions[name] = expand(definitions[name])
+    root["properties"] = expand(root["properties"])  # a section may be an entry of a room itself
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **root, "$defs": dict(sorted(definitions.items()))}
 
 
