@@ -98,23 +98,21 @@ class _Member:
                 future.set_result(text.encode())
 
     def _obey(self) -> None:
-        """Do all that the parent has ordered so far."""
-        while True:
-            try:
-                content, descriptors, _, _ = socket.recv_fds(self._orders, 1, 1)
-            except BlockingIOError:
-                return
-            order = Order(content) if content else Order.END  # nothing: the parent is gone
-            if order is Order.CONNECTION:
-                self._take(descriptors)
-            elif order is Order.COUNT:
-                self._parent.write(line(Report.COUNTS, self._application.counts()))
-            elif order is Order.END:
-                self._loop.remove_reader(self._orders)
-                self._server.should_exit = True
-                return
-            else:
-                self._complete = order is Order.COMPLETE
+        """Do what the parent has ordered next."""
+        try:
+            content, descriptors, _, _ = socket.recv_fds(self._orders, 1, 1)
+        except ConnectionError:
+            content, descriptors = b"", []
+        order = Order(content) if content else Order.END  # nothing: the parent is gone
+        if order is Order.CONNECTION:
+            self._take(descriptors)
+        elif order is Order.COUNT:
+            self._parent.write(line(Report.COUNTS, self._application.counts()))
+        elif order is Order.END:
+            self._loop.remove_reader(self._orders)
+            self._server.should_exit = True
+        else:
+            self._complete = order is Order.COMPLETE
 
     def _take(self, descriptors: list[int]) -> None:
         # Before a byte of it is read: what is not reported as taken is another's when this process dies.

@@ -18,6 +18,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, final
 
+import uvloop
+
 from export.serving import contents, listening
 from export.serving.counts import Supervision, Totals
 from export.serving.errors import ServingError
@@ -63,7 +65,7 @@ def serve_together(
             announce(words)
 
         try:
-            with asyncio.Runner() as runner:
+            with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
                 number = runner.run(_Parent(made, start, processes, begin).serve())
         finally:
             for each, handler in before:
