@@ -1,10 +1,11 @@
 """What a server answers from: a bundle as it was read, once. What happens to the folder afterwards changes nothing."""
 
 import json
+import mmap
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self, final
+from typing import Any, BinaryIO, Self, final
 
 from export import files
 from export.serving.errors import ServingError, first_line
@@ -24,16 +25,18 @@ class Contents:
         """The digest of the model, 64 hexadecimal digits."""
         return str(self.manifest["sha256"])
 
-    def packed(self) -> bytes:
-        """All of it for another process: a line of JSON, then the model."""
-        return json.dumps([str(self.folder), self.manifest]).encode() + b"\n" + self.model
+    def write_to(self, stream: BinaryIO) -> None:
+        """Write all of it for another process: a line of JSON, then the model."""
+        stream.write(json.dumps([str(self.folder), self.manifest]).encode() + b"\n")
+        stream.write(self.model)
+        stream.flush()
 
     @classmethod
-    def unpacked(cls, packed: bytes) -> Self:
-        """What `packed` has packed."""
-        head, _, model = packed.partition(b"\n")
-        folder, manifest = json.loads(head)
-        return cls(Path(folder), manifest, model)
+    def read_from(cls, descriptor: int) -> Self:
+        """What `write_to` has written to a file, wherever others that have it open are reading."""
+        with mmap.mmap(descriptor, 0, access=mmap.ACCESS_READ) as mapped:
+            folder, manifest = json.loads(mapped.readline())
+            return cls(Path(folder), manifest, mapped.read())
 
 
 def read(folder: Path) -> Contents:

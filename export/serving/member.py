@@ -34,7 +34,7 @@ def main() -> None:
     _die_with(start.parent)
     reports = socket.socket(fileno=start.reports)
     try:
-        bundle = Contents.unpacked(os.pread(start.bundle, os.fstat(start.bundle).st_size, 0))
+        bundle = Contents.read_from(start.bundle)
         model = opened(bundle, name=start.name, threads=start.threads, largest_batch=start.limits.batch)
         del bundle
     except ServingError as error:

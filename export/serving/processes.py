@@ -10,6 +10,7 @@ import logging
 import resource
 import signal
 import socket
+import sys
 import tempfile
 import time
 from collections import deque
@@ -54,8 +55,7 @@ def serve_together(
     before = [(number, signal.getsignal(number)) for number in SIGNALS]
     with listening.bound(place) as made, tempfile.TemporaryFile() as copy:
         # A process that replaces another one must serve the same model, whatever lies in the folder by then.
-        copy.write(bundle.packed())
-        copy.flush()
+        bundle.write_to(copy)
         start = Start(parent=0, orders=0, reports=0, bundle=copy.fileno(), name=place.name, threads=threads, limits=limits)
         words = listening.announcement(made, folder, bundle.sha256, place)
         del bundle
@@ -83,7 +83,7 @@ class _Parent:
         self._waiting: deque[socket.socket] = deque()  # accepted, and given to nobody
         self._begun = self._accepting = self._paused = False
         self._given = 0
-        self._most = resource.getrlimit(resource.RLIMIT_NOFILE)[0] - SPARE_DESCRIPTORS
+        self._most = _most_connections()
         self._totals, self._metrics = Totals(), Supervision()
         self._signal: int | None = None
         self._answering: set[asyncio.Task[None]] = set()
@@ -122,7 +122,6 @@ class _Parent:
         self._ending.set()
         if self._begun:
             self._accept()
-        self._loop.remove_reader(self._listening)
         self._listening.close()
         for process in self._processes:
             process.end()
@@ -268,3 +267,9 @@ class _Parent:
         """Tell a process the numbers of the server."""
         await self._count_again()
         process.answer(self._totals.text([*(each.last for each in self._processes), self._metrics.counts()]).decode())
+
+
+def _most_connections() -> int:
+    """How many connections a process may have open."""
+    limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return sys.maxsize if limit == resource.RLIM_INFINITY else max(limit - SPARE_DESCRIPTORS, 1)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import httpx
 import numpy as np
+import psutil
 import pytest
 from served import IMAGES, images
 from serving_process import serving
@@ -34,6 +35,7 @@ def test_many_connections_at_once_and_ctrl_c(classifier_bundle: Path, classifier
     [expected, _] = classifier.run({"images": IMAGES})
     with serving(classifier_bundle, "--name", "birds", "--max-body-mb", "0.01") as (process, address):
         assert address.endswith("/v2/models/birds")
+        assert psutil.Process(process.pid).children() == []
         with ThreadPoolExecutor(8) as pool:
             answers = list(pool.map(lambda place: _logits(address, place), range(8)))
         assert np.allclose(np.concatenate(answers), np.repeat(expected, 3, axis=0), atol=1e-5)

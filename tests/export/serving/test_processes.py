@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -172,8 +173,13 @@ def test_requests_under_way_are_answered_before_the_end(classifier_bundle: Path)
         assert server.process.stderr.read() == "nasflow: stopped: what was under way has been answered\n"
 
 
-def test_nobody_outlives_a_killed_parent(classifier_bundle: Path) -> None:
-    with started(classifier_bundle) as server:
+def test_a_new_process_serves_the_same_model_and_nobody_outlives_a_killed_parent(classifier_bundle: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(classifier_bundle, tmp_path / "bundle"))
+    with started(folder) as server:
+        shutil.rmtree(folder)
+        server.members()[0].kill()
+        until(lambda: server.number("nasflow_process_deaths_total") == 1 and server.ready())
+        assert server.number("nasflow_model_info") == 1  # two digests would be two
         members = server.members()
         assert len(members) == COUNT
         server.process.kill()
