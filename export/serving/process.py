@@ -56,6 +56,11 @@ class Process:
         """How many it has, with those that it is about to take."""
         return self._open + len(self._untaken)
 
+    @property
+    def counting(self) -> bool:
+        """Whether it has yet to say what it counted."""
+        return bool(self._counting)
+
     def takes(self, most: int) -> bool:
         """Whether it may be given a connection more, when it may have `most`."""
         return self.ready and len(self._untaken) < UNTAKEN and self.connections < most

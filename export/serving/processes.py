@@ -256,16 +256,16 @@ class _Parent:
     async def _keep_counting(self) -> None:
         while True:
             await asyncio.sleep(COUNT_SECONDS)
-            await self._count_again()
+            await self._recount([process for process in self._processes if process.ready and not process.counting])
 
-    async def _count_again(self) -> None:
-        counting = [self._loop.create_task(process.count()) for process in self._processes if process.ready]
+    async def _recount(self, processes: list[Process]) -> None:
+        counting = [self._loop.create_task(process.count()) for process in processes]
         if counting:
             await asyncio.wait(counting, timeout=COUNT_SECONDS)
 
     async def _answer(self, process: Process) -> None:
         """Tell a process the numbers of the server."""
-        await self._count_again()
+        await self._recount([each for each in self._processes if each.ready])
         process.answer(self._totals.text([*(each.last for each in self._processes), self._metrics.counts()]).decode())
 
 

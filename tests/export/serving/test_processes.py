@@ -160,7 +160,7 @@ def test_connections_of_a_process_that_dies_before_it_takes_them_are_another_s(s
 
 
 def test_requests_under_way_are_answered_before_the_end(classifier_bundle: Path) -> None:
-    with started(classifier_bundle, "--max-delay-ms", "1000") as server, burst(server, 4) as connections, ThreadPoolExecutor(1) as pool:
+    with started(classifier_bundle, "--max-delay-ms", "2000") as server, burst(server, 4) as connections, ThreadPoolExecutor(1) as pool:
         members, answers = server.members(), pool.submit(infer, connections)
         until(lambda: server.number("nasflow_queue_requests") == 4)
         for member in members:
