@@ -42,7 +42,6 @@ class Process:
             with _signals_held():
                 handed = (told.orders, told.reports, told.bundle)
                 self._process = subprocess.Popen(words, stdin=subprocess.DEVNULL, pass_fds=handed)
-        self.pid = self._process.pid
         self.ready = False
         self.served = 0
         self.last: Counts = []
