@@ -227,6 +227,7 @@ def test_what_is_allowed_is_not_found(name: str, source: str) -> None:
         ("nas.search", "torch prefect dvc ruamel"),
         ("export.predict", "torch nas flows onnx"),
         ("export.serving.server", "torch nas flows onnx prefect"),
+        ("export.serving.processes", "torch nas flows onnx onnxruntime numpy fastapi uvicorn prefect"),
     ],
 )
 def test_what_is_slow_to_import_is_imported_when_needed(module: str, unwanted: str) -> None:

@@ -6,7 +6,7 @@ Source: Open Inference Protocol (KServe v2), REST.
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from importlib.metadata import version
-from typing import Any, final
+from typing import Any, Protocol, final
 
 from fastapi import FastAPI, Request, Response
 from prometheus_client import CONTENT_TYPE_LATEST
@@ -16,22 +16,56 @@ from starlette.types import Message, Receive, Scope, Send
 
 from export.serving import description
 from export.serving.batching import Batcher
+from export.serving.counts import Counts
 from export.serving.inference import Inference
 from export.serving.limits import Limits
 from export.serving.metrics import OTHER, Metrics
 from export.serving.model import VERSION, Model
 
 
+class Whole(Protocol):
+    """What a server says of itself."""
+
+    def ready(self) -> bool:
+        """Whether it is as strong as it should be."""
+        ...
+
+    async def numbers(self) -> bytes:
+        """All that it has counted, in Prometheus's text format."""
+        ...
+
+
+@final
+class _Alone:
+    """A server of one process."""
+
+    def __init__(self, metrics: Metrics) -> None:
+        self._metrics = metrics
+
+    def ready(self) -> bool:
+        return True
+
+    async def numbers(self) -> bytes:
+        return self._metrics.text()
+
+
 @final
 class Application:
-    """Serve `model` within `limits`; needs ASGI's lifespan, which starts and stops the thread that runs the model."""
+    """Serve `model` within `limits`; needs ASGI's lifespan, which starts and stops the thread that runs the model.
 
-    def __init__(self, model: Model, limits: Limits) -> None:
+    whole: the server that this is a part of, where it is not all of it.
+    """
+
+    def __init__(self, model: Model, limits: Limits, whole: Whole | None = None) -> None:
         self._metrics = Metrics(model)
         batcher = Batcher(model, limits, self._metrics)
         self._inference = Inference(model, batcher, limits, self._metrics)
         self._paths = {f"{root}/infer" for root in _roots(model)}
-        self._pages = _pages(model, limits, batcher, self._metrics)
+        self._pages = _pages(model, limits, batcher, whole or _Alone(self._metrics))
+
+    def counts(self) -> Counts:
+        """What has been counted here."""
+        return self._metrics.counts()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One connection's request, or the lifespan."""
@@ -51,7 +85,7 @@ class Application:
         return counted
 
 
-def _pages(model: Model, limits: Limits, batcher: Batcher, metrics: Metrics) -> FastAPI:
+def _pages(model: Model, limits: Limits, batcher: Batcher, whole: Whole) -> FastAPI:
     """All routes but inference, and the description of all."""
 
     @asynccontextmanager
@@ -63,13 +97,13 @@ def _pages(model: Model, limits: Limits, batcher: Batcher, metrics: Metrics) -> 
     # FastAPI's pages of documentation load scripts from elsewhere; the description itself is at /openapi.json.
     pages = FastAPI(title="nasflow", version=version("nasflow"), lifespan=lifespan, docs_url=None, redoc_url=None)
     pages.exception_handler(HTTPException)(_refusals(model))
-    _add_server(pages, metrics)
+    _add_server(pages, whole)
     _add_model(pages, model)
     pages.openapi = _described(pages, model, limits)  # type: ignore[method-assign]
     return pages
 
 
-def _add_server(pages: FastAPI, metrics: Metrics) -> None:
+def _add_server(pages: FastAPI, whole: Whole) -> None:
     @pages.get("/v2")
     async def server() -> description.ServerMetadata:
         """Say what the server is."""
@@ -80,15 +114,16 @@ def _add_server(pages: FastAPI, metrics: Metrics) -> None:
         """Say that the process answers."""
         return description.Live(live=True)
 
-    @pages.get("/v2/health/ready")
-    async def ready() -> description.Ready:
-        """Say that the model has been loaded, which it is before the server listens."""
-        return description.Ready(ready=True)
+    @pages.get("/v2/health/ready", responses={503: {"model": description.Ready}})
+    async def ready(response: Response) -> description.Ready:
+        """Say whether the model has been loaded, which it is before the server listens; with several processes, in all of them."""
+        response.status_code = 200 if whole.ready() else 503
+        return description.Ready(ready=whole.ready())
 
     @pages.get("/metrics", response_class=Response, responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}})
     async def numbers() -> Response:
         """Answer Prometheus."""
-        return Response(metrics.text(), media_type=CONTENT_TYPE_LATEST)
+        return Response(await whole.numbers(), media_type=CONTENT_TYPE_LATEST)
 
 
 def _add_model(pages: FastAPI, model: Model) -> None:

@@ -6,6 +6,7 @@ from typing import final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, ProcessCollector, generate_latest
 
+from export.serving.counts import Counts, counts_of
 from export.serving.model import VERSION, Model
 
 SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
@@ -50,3 +51,7 @@ class Metrics:
     def text(self) -> bytes:
         """All of it in Prometheus's text format."""
         return generate_latest(self._registry)
+
+    def counts(self) -> Counts:
+        """All of it to be added to what other processes have counted."""
+        return counts_of(self._registry)

@@ -11,8 +11,8 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
-from export import files
 from export.machine import Target
+from export.serving import contents
 from export.serving.errors import ServingError, first_line
 from export.session import DTYPES, MeasureError, feed, open_session, try_once
 
@@ -71,29 +71,27 @@ class Model:
 
 
 def load(folder: Path, *, name: str = "model", threads: int = 1, largest_batch: int = 64) -> Model:
-    """Open the model of the bundle in `folder`, and run it with `largest_batch` rows and with one, so that no request waits for that.
+    """Read the bundle in `folder` and open its model as `opened` does. Raises ServingError when the bundle is not whole, too."""
+    return opened(contents.read(folder), name=name, threads=threads, largest_batch=largest_batch)
 
-    threads: of one run. Raises ServingError when the bundle is not whole, the file is not the manifest's, or it cannot run here.
+
+def opened(bundle: contents.Contents, *, name: str, threads: int, largest_batch: int) -> Model:
+    """Open the model of a bundle, and run it with `largest_batch` rows and with one, so that no request waits for that.
+
+    threads: of one run. Raises ServingError when it cannot run here.
     """
-    manifest, content = _manifest(folder), _content(folder)
-    found = files.digest_of(content)
-    if found != manifest.get("sha256"):
-        raise ServingError(
-            f"{folder / 'model.onnx'} is not the file in manifest.json (sha256 {found[:12]}, not {str(manifest.get('sha256'))[:12]}): "
-            "copy the bundle again"
-        )
     try:
-        session = open_session(content, Target(threads=threads))
+        session = open_session(bundle.model, Target(threads=threads))
         inputs, outputs = _ports(session.get_inputs()), _ports(session.get_outputs())
         # Scales that are computed from what runs together would let a request change its neighbours' answers.
-        batched = all(port.shape[:1] == (OPEN,) for port in (*inputs, *outputs)) and b"DynamicQuantizeLinear" not in content
+        batched = all(port.shape[:1] == (OPEN,) for port in (*inputs, *outputs)) and b"DynamicQuantizeLinear" not in bundle.model
         if all(OPEN not in port.shape[1:] for port in inputs):
             batched = batched and _rows(session, largest_batch) == {largest_batch}
             try_once(session, feed(session, _fixed_rows(inputs)))
     except MeasureError as error:
-        raise ServingError(f"the bundle in {folder} cannot be served: {error}") from error
-    classes = _classes(manifest, session)
-    return Model(name, found, session, inputs, outputs, batched, classes, _labelled(outputs, classes))
+        raise ServingError(f"the bundle in {bundle.folder} cannot be served: {error}") from error
+    classes = _classes(bundle.manifest, session)
+    return Model(name, bundle.sha256, session, inputs, outputs, batched, classes, _labelled(outputs, classes))
 
 
 def _rows(session: onnxruntime.InferenceSession, rows: int) -> set[int]:
@@ -106,26 +104,6 @@ def _rows(session: onnxruntime.InferenceSession, rows: int) -> set[int]:
 def _fixed_rows(inputs: Sequence[Port]) -> int:
     """The batch that the file fixes, or 1."""
     return next((port.shape[0] for port in inputs if port.shape and port.shape[0] != OPEN), 1)
-
-
-def _manifest(folder: Path) -> dict[str, Any]:
-    path = folder / "manifest.json"
-    if not path.is_file():
-        raise ServingError(f"there is no bundle in {folder}: manifest.json is missing; run `nasflow stage export`, or name its folder")
-    try:
-        manifest = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ServingError(f"{path} cannot be read ({first_line(error)}): copy the bundle again") from error
-    if not isinstance(manifest, dict):
-        raise ServingError(f"{path} holds {type(manifest).__name__}, but must hold a mapping: copy the bundle again")
-    return manifest
-
-
-def _content(folder: Path) -> bytes:
-    try:
-        return (folder / "model.onnx").read_bytes()
-    except OSError as error:
-        raise ServingError(f"{folder / 'model.onnx'} cannot be read ({error.strerror}): copy the bundle again") from error
 
 
 def _ports(nodes: Sequence[onnxruntime.NodeArg]) -> tuple[Port, ...]:

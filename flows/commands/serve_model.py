@@ -11,7 +11,7 @@ from flows.commands import options
 from flows.ending import errors, stoppable
 
 UNSERVABLE = 2
-"""The exit code where the bundle is not what its manifest says, or nobody can listen there."""
+"""The exit code where the bundle is not what its manifest says, nobody can listen there, or no process stays alive."""
 
 
 @final
@@ -23,10 +23,11 @@ class Options:
     host: Annotated[str, typer.Option(help="The address to listen at; 0.0.0.0 for every one of this machine.")] = "127.0.0.1"
     port: Annotated[int, typer.Option(min=0, max=65535, help="The port; 0 takes a free one.")] = 8000
     name: Annotated[str, typer.Option(help="What requests call the model.")] = "model"
+    processes: Annotated[int, typer.Option(min=1, help="Processes that answer, each with the model: as many as cores, at most.")] = 1
     threads: Annotated[int, typer.Option(min=1, help="Threads of one run of the model.")] = 1
     max_batch: Annotated[int, typer.Option(min=1, help="Rows of one request, and of one run.")] = 64
     max_delay_ms: Annotated[float, typer.Option(min=0.0, max=10_000.0, help="How long a request may wait for others to join it.")] = 0.0
-    max_queue: Annotated[int, typer.Option(min=1, help="Requests under way; the next is answered 503.")] = 256
+    max_queue: Annotated[int, typer.Option(min=1, help="Requests under way in a process; the next is answered 503.")] = 256
     max_body_mb: Annotated[float, typer.Option(min=0.001, max=100_000.0, help="Size of one request, in MB of 1,000,000 bytes.")] = 16.0
 
 
@@ -35,7 +36,7 @@ def serve_model(chosen: Options) -> None:
     with stoppable("what was under way has been answered"), errors():
         from export.serving.errors import ServingError
         from export.serving.limits import Limits
-        from export.serving.server import Place, serve
+        from export.serving.listening import Place
         from flows import console
 
         limits = Limits(
@@ -43,10 +44,21 @@ def serve_model(chosen: Options) -> None:
         )
         try:
             place = Place(chosen.host, chosen.port, chosen.name)
-            serve(chosen.folder, place, threads=chosen.threads, limits=limits, announce=lambda line: print(line, flush=True))
+            if chosen.processes == 1:
+                from export.serving.server import serve
+
+                serve(chosen.folder, place, threads=chosen.threads, limits=limits, announce=_announce)
+            else:
+                from export.serving.processes import serve_together
+
+                serve_together(chosen.folder, place, threads=chosen.threads, limits=limits, processes=chosen.processes, announce=_announce)
         except ServingError as error:
             console.fail(f"nasflow: {error}")
             sys.exit(UNSERVABLE)
+
+
+def _announce(line: str) -> None:
+    print(line, flush=True)
 
 
 command = options.command(Options, serve_model)

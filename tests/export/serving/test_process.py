@@ -2,36 +2,17 @@
 
 import json
 import signal
-import subprocess
-import sys
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
 import numpy as np
+import psutil
 import pytest
 from served import IMAGES, images
+from serving_process import serving
 
 from export.serving.model import Model
-
-ROOT = Path(__file__).parents[3]
-
-
-@contextmanager
-def serving(bundle: Path, *options: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
-    """The process, and the address of the model that it says."""
-    command = [sys.executable, "-m", "flows.cli", "serve-model", str(bundle), "--port", "0", *options]
-    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    try:
-        assert process.stdout is not None
-        line = process.stdout.readline()
-        assert line.startswith(f"serving {bundle / 'model.onnx'} (sha256 "), line
-        yield process, line.split()[-1]
-    finally:
-        process.kill()
-        process.communicate()
 
 
 def test_a_request_under_way_is_answered_before_the_end(classifier_bundle: Path) -> None:
@@ -54,6 +35,7 @@ def test_many_connections_at_once_and_ctrl_c(classifier_bundle: Path, classifier
     [expected, _] = classifier.run({"images": IMAGES})
     with serving(classifier_bundle, "--name", "birds", "--max-body-mb", "0.01") as (process, address):
         assert address.endswith("/v2/models/birds")
+        assert psutil.Process(process.pid).children() == []
         with ThreadPoolExecutor(8) as pool:
             answers = list(pool.map(lambda place: _logits(address, place), range(8)))
         assert np.allclose(np.concatenate(answers), np.repeat(expected, 3, axis=0), atol=1e-5)
