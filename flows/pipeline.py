@@ -46,6 +46,12 @@ def export(root: Path = Path(), force: bool = False, wait_seconds: float = 0.0) 
     return _bring("export", root, force, wait_seconds)
 
 
+@flow(name="report")
+def report(root: Path = Path(), force: bool = False, wait_seconds: float = 0.0) -> State[Any]:
+    """One page that says what was found, how sure that is, and where it comes from."""
+    return _bring("report", root, force, wait_seconds)
+
+
 @flow(name="pipeline")
 def pipeline(root: Path = Path(), stages: list[str] | None = None, force: bool = False, wait_seconds: float = 0.0) -> State[Any]:
     """Bring `stages` of the project in `root` up to date, all of dvc.yaml by default, as one sub-flow run each.
@@ -102,7 +108,7 @@ def _chain(root: Path, stages: Sequence[str], force: bool, wait_seconds: float) 
 
 
 def _flow(stage: str) -> Flow[..., State[Any]]:
-    for known in (prepare, search, train, export):
+    for known in (prepare, search, train, export, report):
         if known.name == stage:
             return known
 

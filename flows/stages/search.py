@@ -63,10 +63,10 @@ def run(root: Path, settings: Settings, record: dict[str, Any]) -> None:
         ranked = finalists(candidates, measured or chosen.evaluator, chosen.objective, count=chosen.finalists, split="confirm")
         best = search_report.winner(chosen, task, ranked, _graph(measured)) | {"search": folder.fingerprint}
         offered = _offered(chosen, task, candidates, ranked, measured)
-        with publish(root, "search", record | origin(*folders)) as target:
+        with publish(root, "search", record | origin(*folders) | search_telemetry.spent(trials)) as target:
             search_report.write(target, trials, best, chosen)
             front_report.write(target, candidates, offered, chosen.objective)
-            atomic.write_json(target / "telemetry.json", search_telemetry.of(trials, strategy, chosen))
+            atomic.write_json(target / "telemetry.json", search_telemetry.of(trials, strategy, chosen, task))
         chosen.evaluator.forget({finalist.trial.number for finalist in ranked})
 
 
