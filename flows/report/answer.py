@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 from flows import results
+from flows.report import progress
 from flows.report.facts import Facts
 from flows.report.html import Markup, Section, Table, element, note
 from flows.report.words import figure
@@ -29,6 +30,7 @@ def rows(facts: Facts) -> list[tuple[str, str]]:
     return [
         ("architecture", results.words(best).replace("\n", "; ")),
         *results.scores(facts.details),
+        ("against random", progress.sentence(facts)),
         ("latency", results.latency(manifest)),
         *((f"demanded {name}", f"{held}: met") for name, held in manifest["constraints"].items()),
         ("model", results.model(manifest)),

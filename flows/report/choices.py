@@ -1,13 +1,19 @@
 """What the choices are worth: the effect of every option over all trials, and what is left when the winner is edited once."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
 
 from flows.report.charts import interval
 from flows.report.effects import LEAST_OF_OPTION, LEAST_TRIALS, Effects, main_effects
 from flows.report.facts import Facts, Row
-from flows.report.html import Content, Markup, Section, Table, note, paragraph
+from flows.report.html import Content, Markup, Section, Table, element, note, paragraph
 from flows.report.words import count, figure, verdict
+
+LEAST_EXPLAINED = 0.1
+"""Share of the variance of unseen trials; less is what chance gives a dozen trials."""
+_SHOWN = 8
+"""So many choices are shown at once; the others unfold."""
 
 
 def effects(facts: Facts) -> Effects | None:
@@ -29,26 +35,37 @@ def section(facts: Facts) -> Section:
         return Section("choices", title, [paragraph(f"Too little to say what a choice is worth: {why}.")])
     table = effects_table(facts, found)
     how = note(
-        f"Effect: {facts.measure} of trials with the option, less that of the mean trial, by an additive model of all choices (ridge "
-        f"regression, its penalty chosen by left-out trials) on {count(found.trials, 'trial')}; those that failed, were turned down or "
-        f"repeat another are left out. Intervals hold 95 % (Bayesian bootstrap), from {LEAST_OF_OPTION} trials of an option on."
+        f"Effect: {facts.measure} of trials with the option, less that of the mean trial, by an additive model of all choices "
+        f"(Bayesian linear regression) on {count(found.trials, 'trial')}; those that failed, were turned down or repeat another are left "
+        "out, and those that collapsed count as the worst of the rest. Intervals hold the effect with 95 %; they are shown from "
+        f"{LEAST_OF_OPTION} trials of an option on."
     )
-    return Section("choices", title, [*map(paragraph, sentences(found)), table.html(), how], [table])
+    return Section("choices", title, [*map(paragraph, sentences(found)), *_in_two(table), how], [table])
+
+
+def _in_two(table: Table) -> Iterator[Markup]:
+    """The choices that matter most, and the others to unfold."""
+    names = list(dict.fromkeys(str(row[0]) for row in table.rows))
+    first = [row for row in table.rows if row[0] in names[:_SHOWN]]
+    yield replace(table, rows=first).html()
+    if len(first) < len(table.rows):
+        rest = replace(table, caption="The other choices", rows=table.rows[len(first) :])
+        yield element("details", None, element("summary", None, count(len(names) - _SHOWN, "more choice")), rest.html())
 
 
 def sentences(found: Effects) -> Iterator[str]:
     """How far the table may be believed."""
-    if found.explained <= 0:
+    if found.explained < LEAST_EXPLAINED:
         yield (
-            f"{count(found.trials, 'trial')} are too few, or too much alike, to say what a choice is worth: a model of the choices "
-            "predicts a trial that it has not seen no better than their mean does. The figures are for orientation only."
+            f"{count(found.trials, 'trial')} say little of what a choice is worth: a model of the choices predicts a trial that it has not "
+            "seen hardly better than their mean does."
         )
     else:
         yield f"A model of the choices explains {found.explained:.0%} of the variance of trials that it has not seen."
     known = [effect for effect in found.effects if effect.low is not None]
     certain = [effect for effect in known if effect.certain]
     yield (
-        f"{len(certain)} of {len(known)} intervals leave out zero; {0.05 * len(known):.0f} would where no option had an effect. "
+        f"{len(certain)} of {len(known)} intervals leave out zero. "
         "An effect is that of an option in the networks that this search looked at, and no promise for others."
     )
 
@@ -91,7 +108,7 @@ def neighbours_section(facts: Facts) -> Section:
     possible = sum(len(facts.telemetry["choices"][name]) - 1 for name in decisions)
     edits = {(name, row.architecture[name]) for row, name in found}
     winner = facts.shipped["metrics"]["select"].get(facts.measure)
-    words = f"{len(edits)} of the {possible} edits of one choice of trial {facts.shipped['trial']} were tried by the search."
+    words = f"{len(edits) or 'None'} of the {possible} edits of one choice of trial {facts.shipped['trial']} were tried by the search."
     if not found or winner is None:
         return Section("neighbours", title, [paragraph(words if winner is not None else f"{words} What ships has no {facts.measure}.")])
     told = partial(_against, facts, float(winner))

@@ -1,7 +1,8 @@
 """What every option is worth, from all trials: an additive model of the scores, with intervals, and whether it predicts at all.
 
-Ridge regression on one-hot options; its penalty is the one that predicts left-out trials best (PRESS; Allen 1974, The relationship
-between variable selection and data augmentation and a method for prediction). Intervals by the Bayesian bootstrap (Rubin 1981).
+Bayesian linear regression on one-hot options: effects are normal around zero with one variance for all, which is learned and integrated
+over, so that where nothing is known nothing is claimed (Gelman et al. 2013, Bayesian data analysis, sections 14.8 and 15.1). Left-out
+trials: PRESS (Allen 1974, The relationship between variable selection and data augmentation and a method for prediction).
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,8 +16,9 @@ LEAST_TRIALS = 10
 """Fewer trials say nothing about options."""
 LEAST_OF_OPTION = 3
 """An option that was tried less often gets no interval."""
-_PENALTIES = 10.0 ** np.arange(-2, 3.5, 0.5)
-_DRAWS = 400
+_RATIOS = 10.0 ** np.arange(-2, 4.25, 0.25)
+"""Of the variance of the noise to that of the effects; each is as likely as the others before anything is seen."""
+_DRAWS = 4000
 Floats = NDArray[np.float64]
 
 
@@ -55,25 +57,32 @@ class Effects:
 
 def main_effects(architectures: Sequence[Mapping[str, str]], values: Sequence[float], seed: int = 0) -> Effects | None:
     """Fit the model; None where there are too few trials, all are alike, or no choice was answered in two ways."""
-    scores = np.array(values, dtype=np.float64)
+    scores = tamed(np.array(values, dtype=np.float64))
     columns = _columns(architectures)
     if len(scores) < LEAST_TRIALS or np.ptp(scores) == 0 or not columns:
         return None
     codes = np.array([[row[choice] == option for choice, option in columns] for row in architectures], dtype=np.float64)
-    uniform = np.full(len(scores), 1 / len(scores))
-    error, penalty = min((_left_out(codes, scores, value), float(value)) for value in _PENALTIES)
-    plain = (((scores - scores.mean()) * len(scores) / (len(scores) - 1)) ** 2).sum()
-    choices = [choice for choice, _ in columns]
-    worth = _worth(codes, scores, uniform, penalty, choices)
-    rng = np.random.default_rng(seed)
-    drawn = np.array([_worth(codes, scores, weights, penalty, choices) for weights in rng.dirichlet(np.ones(len(scores)), _DRAWS)])
+    model = _Model.of(codes, scores)
+    contrast = _contrast(codes.mean(0), [choice for choice, _ in columns])
+    drawn = model.draws(np.random.default_rng(seed)) @ contrast.T
     low, high = np.quantile(drawn, [0.025, 0.975], axis=0)
+    worth = contrast @ model.mean()
     found = []
     for index, (choice, option) in enumerate(columns):
         count = int(codes[:, index].sum())
         ends = (float(low[index]), float(high[index])) if count >= LEAST_OF_OPTION else (None, None)
         found.append(Effect(choice, option, count, float(worth[index]), *ends))
-    return Effects(found, float(1 - error / plain), len(scores))
+    return Effects(found, model.explained(), len(scores))
+
+
+def tamed(scores: Floats) -> Floats:
+    """The scores, greater for better, with those that collapsed raised to the edge of the others: a single one would decide everything.
+
+    The edge is 3.5 deviations below the median, by the median absolute deviation (Iglewicz and Hoaglin 1993, How to detect outliers).
+    """
+    middle = np.median(scores)
+    deviation = 1.4826 * np.median(np.abs(scores - middle))
+    return np.maximum(scores, middle - 3.5 * deviation) if deviation > 0 else scores
 
 
 def _columns(architectures: Sequence[Mapping[str, str]]) -> list[tuple[str, str]]:
@@ -93,24 +102,68 @@ def _order(option: str) -> tuple[float, str]:
         return float("inf"), option
 
 
-def _left_out(codes: Floats, scores: Floats, penalty: float) -> float:
-    """The sum of squared errors of every trial, predicted from the others."""
-    centred, count = codes - codes.mean(0), len(scores)
-    gram = centred @ centred.T
-    hat = gram @ np.linalg.inv(gram + penalty * np.eye(count)) + 1 / count
-    residual = scores - hat @ scores
-    return float(((residual / (1 - np.diag(hat))) ** 2).sum())
+@final
+@dataclass(frozen=True, slots=True)
+class _Model:
+    """scores = mean + centred codes @ effects + noise, by the singular values of the centred codes, shape (trials, options)."""
+
+    left: Floats
+    singular: Floats
+    right: Floats
+    scores: Floats
+    weights: Floats
+    """The probability of each of `_RATIOS`."""
+    noise: Floats
+    """The variance of the noise for each of them."""
+
+    @classmethod
+    def of(cls, codes: Floats, scores: Floats) -> "_Model":
+        left, singular, right = np.linalg.svd(codes - codes.mean(0), full_matrices=False)
+        kept = singular > 1e-9 * singular[0]
+        left, singular, right = left[:, kept], singular[kept], right[kept]
+        centred, freedom = scores - scores.mean(), len(scores) - 1
+        along = left.T @ centred
+        spread = 1 + singular**2 / _RATIOS[:, None]
+        noise = ((along**2 / spread).sum(1) + max(0.0, float(centred @ centred - along @ along))) / freedom
+        evidence = -0.5 * np.log(spread).sum(1) - 0.5 * freedom * np.log(noise)
+        weights = np.exp(evidence - evidence.max())
+        return cls(left, singular, right, scores, weights / weights.sum(), noise)
+
+    def mean(self) -> Floats:
+        """The expected effects, shape (options,)."""
+        along = self.left.T @ (self.scores - self.scores.mean())
+        shrunk = (self.weights[:, None] * (self.singular / (self.singular**2 + _RATIOS[:, None]))).sum(0)
+        effects: Floats = self.right.T @ (shrunk * along)
+        return effects
+
+    def draws(self, rng: np.random.Generator) -> Floats:
+        """Effects as they may be, shape (draws, options)."""
+        freedom, options = len(self.scores) - 1, self.right.shape[1]
+        picked = rng.choice(len(_RATIOS), size=_DRAWS, p=self.weights)
+        ratio = _RATIOS[picked][:, None]
+        deviation = np.sqrt(self.noise[picked] * freedom / rng.chisquare(freedom, _DRAWS))[:, None]
+        along = self.left.T @ (self.scores - self.scores.mean())
+        seen = self.singular / (self.singular**2 + ratio) * along
+        seen = seen + deviation * rng.standard_normal((_DRAWS, len(self.singular))) / np.sqrt(self.singular**2 + ratio)
+        # What the trials do not tell apart stays as wide as the effects are in general.
+        free = rng.standard_normal((_DRAWS, options)) * deviation / np.sqrt(ratio)
+        drawn: Floats = seen @ self.right + free - free @ self.right.T @ self.right
+        return drawn
+
+    def explained(self) -> float:
+        """The share of the variance of trials that a model of the others predicts, with the likeliest ratio."""
+        ratio, count = float(_RATIOS[int(self.weights.argmax())]), len(self.scores)
+        shares = self.singular**2 / (self.singular**2 + ratio)
+        centred = self.scores - self.scores.mean()
+        residual = centred - self.left @ (shares * (self.left.T @ centred))
+        leverage = 1 / count + (self.left**2) @ shares
+        error, plain = ((residual / (1 - leverage)) ** 2).sum(), ((centred * count / (count - 1)) ** 2).sum()
+        return float(1 - error / plain)
 
 
-def _worth(codes: Floats, scores: Floats, weights: Floats, penalty: float, choices: Sequence[str]) -> Floats:
-    """The effect of every option, shape (options,), relative to the weighted mean of its choice."""
-    share = weights @ codes
-    centred = codes - share
-    weighted = centred.T * (weights * len(scores))
-    targets = weighted @ (scores - weights @ scores)
-    solution = np.linalg.solve(weighted @ centred + penalty * np.eye(len(share)), targets).astype(np.float64, copy=False)
+def _contrast(shares: Floats, choices: Sequence[str]) -> Floats:
+    """What takes effects to effects relative to the mean trial, shape (options, options)."""
     names = np.array(choices)
-    for choice in dict.fromkeys(choices):
-        mine = names == choice
-        solution[mine] -= (share[mine] @ solution[mine]) / share[mine].sum()
-    return solution
+    same = (names[:, None] == names[None, :]).astype(np.float64)
+    contrast: Floats = np.eye(len(names)) - same * (shares / (same @ shares))[None, :]
+    return contrast

@@ -104,23 +104,14 @@ def _edge(edge: tuple[Place, Place, Sequence[Place]]) -> Markup:
 
 def _box(place: Place, block: Block) -> Markup:
     title, detail = block.lines
-    shape: dict[str, Value] = {
-        "x": place.x - BOX_WIDTH / 2,
-        "y": place.y,
-        "width": BOX_WIDTH,
-        "height": BOX_HEIGHT,
-        "rx": 7,
-        "class": f"box {block.kind}",
-    }
-    parts = [
-        element("title", None, f"{title}: {detail}" if detail else title),
-        element("rect", {"x": place.x - BOX_WIDTH / 2, "y": place.y, **size}),
-    ]
-    middle: dict[str, Value] = {"x": place.x, "class": "middle"}
+    size: dict[str, Value] = {"width": BOX_WIDTH, "height": BOX_HEIGHT, "rx": 7, "class": f"box {block.kind}"}
+    frame = element("rect", {"x": place.x - BOX_WIDTH / 2, "y": place.y, **size})
+    parts = [element("title", None, f"{title}: {detail}" if detail else title), frame]
+    middle: dict[str, Value] = {"x": place.x, "class": "middle name"}
     if detail:
-        parts.append(element("text", {**middle, "y": place.y + 18, "class": "middle name"}, title))
+        parts.append(element("text", {**middle, "y": place.y + 18}, title))
         cut = detail if len(detail) <= _LETTERS else f"{detail[: _LETTERS - 1]}…"
-        parts.append(element("text", {**middle, "y": place.y + 33, "class": "middle detail"}, cut))
+        parts.append(element("text", {"x": place.x, "class": "middle detail", "y": place.y + 33}, cut))
     else:
-        parts.append(element("text", {**middle, "y": place.y + BOX_HEIGHT / 2 + 5, "class": "middle name"}, title))
+        parts.append(element("text", {**middle, "y": place.y + BOX_HEIGHT / 2 + 5}, title))
     return element("g", None, *parts)

@@ -43,9 +43,12 @@ def links(facts: Facts) -> Iterator[tuple[str, str, str]]:
     yield "evaluator", settings(search["evaluator"]), "results/search/lineage.json"
     counts = ", ".join(f"{name} {number}" for name, number in dataset["counts"].items())
     yield "data", f"{dataset['source']['name']}: {counts}", f"digest {dataset['digest']}"
+    found: dict[tuple[str, str], list[str]] = {}
     for stage in ("search", "train", "export"):
         for entry in facts.lineages[stage].get("environments", []):
-            yield f"environment of {stage}", *_environment(entry["environment"])
+            found.setdefault(_environment(entry["environment"]), []).append(stage)
+    for described, stages in found.items():
+        yield f"environment of {', '.join(dict.fromkeys(stages))}", *described
 
 
 def steps(facts: Facts) -> Iterator[tuple[str, str, str, str]]:

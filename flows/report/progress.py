@@ -1,12 +1,12 @@
 """How the search went on, and whether it found more than random search would have."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 from flows.report import baseline
 from flows.report.charts import Band, Chart, Line, Point, legend
 from flows.report.facts import Facts, Row
 from flows.report.html import Content, Section, note, paragraph
-from flows.report.words import count, figure, verdict
+from flows.report.words import count, figure, share, verdict
 
 LEAST_RANDOM = 3
 """From fewer random trials no curve is drawn."""
@@ -52,43 +52,49 @@ def best_so_far(facts: Facts) -> list[tuple[int, float]]:
     return found
 
 
+def sentence(facts: Facts) -> str:
+    """Whether the search found more than random search would have, in one sentence."""
+    rows, random = facts.scored, _random(facts)
+    if not random:
+        return "no trial was drawn at random, so nothing here tells what random search would have found"
+    if len(random) == len(rows):
+        return "this search is random search"
+    low, high = _chance_of_all(facts)
+    if high < 0.5:
+        said = "more than random search would have found"
+    elif low > 0.5:
+        said = "no more than random search would have found"
+    else:
+        said = "too few random trials to say"
+    trials = f"{count(len(random), 'random trial')}, {count(len(rows), 'trial')} in all"
+    return f"{said}: {trials}; random search reaches the best of these with a probability of {share(low)} to {share(high)}"
+
+
 def sentences(facts: Facts) -> Iterator[str]:
-    """What the comparison with random search says, and how far it can say anything."""
+    """What was found, and by how much it is better than the best that was drawn at random."""
     rows, random, measure = facts.scored, _random(facts), facts.measure
     best = max(rows, key=lambda row: facts.sign * row.metrics[measure])
-    value = best.metrics[measure]
-    yield f"Best of {count(len(rows), 'comparable trial')}: {measure} {figure(value)} on select, trial {best.number}."
-    if not random:
-        yield "None of them was drawn at random, so nothing here tells what random search would have found."
-        return
-    top = max(random, key=lambda row: facts.sign * row.metrics[measure])
-    if len(random) == len(rows):
-        yield "All of them were drawn at random: this search is the baseline."
-        return
-    found = facts.better_by(top.metrics[measure], value)
-    noise = f", noise ±{figure(found.noise)}" if facts.noisy else ""
-    yield (
-        f"{count(len(random), 'trial')} {'was' if len(random) == 1 else 'were'} drawn at random; the best of these has "
-        f"{figure(top.metrics[measure])}: the search is {figure(found.difference)} better{noise}, {verdict(found, facts.noisy)}."
-        if found.difference > 0
-        else f"{count(len(random), 'trial')} were drawn at random, and the best of all is one of these: the search added nothing to them."
-    )
-    yield _chances(rows, random, facts.sign * value, facts)
+    yield f"Best of {count(len(rows), 'comparable trial')}: {measure} {figure(best.metrics[measure])} on select, trial {best.number}."
+    if random and len(random) < len(rows):
+        top = max(random, key=lambda row: facts.sign * row.metrics[measure])
+        found = facts.better_by(top.metrics[measure], best.metrics[measure])
+        noise = f", noise ±{figure(found.noise)}" if facts.noisy else ""
+        yield (
+            f"The best of {count(len(random), 'random trial')} has {figure(top.metrics[measure])}: the search is "
+            f"{figure(found.difference)} better{noise}, {verdict(found, facts.noisy)}."
+            if found.difference > 0
+            else f"It is one of {count(len(random), 'trial')} that were drawn at random: what the search added to them is no better."
+        )
+    said = sentence(facts)
+    yield f"{said[0].upper()}{said[1:]} (95 % interval)." if random and len(random) < len(rows) else f"{said[0].upper()}{said[1:]}."
 
 
-def _chances(rows: Sequence[Row], random: Sequence[Row], best: float, facts: Facts) -> str:
+def _chance_of_all(facts: Facts) -> tuple[float, float]:
+    """Bounds of the probability that a random search of as many trials reaches the best of all."""
+    best = max(facts.sign * row.metrics[facts.measure] for row in facts.scored)
+    random = _random(facts)
     reached = sum(facts.sign * row.metrics[facts.measure] >= best for row in random)
-    of_one = baseline.chance(reached, len(random))
-    low, high = baseline.within(of_one, len(rows))
-    known = (
-        f"{'None' if reached == 0 else reached} of the {len(random)} reached the best of all, so a random trial does with a probability of "
-        f"{of_one[0]:.0%} to {of_one[1]:.0%} (95 %), and a random search of {len(rows)} trials with {low:.0%} to {high:.0%}"
-    )
-    if high < 0.5:
-        return f"{known}: the search found more than random search would have."
-    if low > 0.5:
-        return f"{known}: random search would have found as much."
-    return f"{known}: too few random trials to say whether random search would have found as much."
+    return baseline.within(baseline.chance(reached, len(random)), len(facts.scored))
 
 
 def _random(facts: Facts) -> list[Row]:

@@ -39,6 +39,11 @@ def count(number: int, noun: str, plural: str | None = None) -> str:
     return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
 
 
+def share(value: float) -> str:
+    """A share in percent, with a decimal where it is near nothing or near all."""
+    return f"{value:.1%}" if 0 < value < 0.02 or 0.98 < value < 1 else f"{value:.0%}"
+
+
 def seconds(value: float) -> str:
     """A time for a person."""
     if value < 120:
