@@ -64,11 +64,12 @@ def live(root: Path, stage: str) -> Iterator[None]:
 
 
 def publish(root: Path, stage: str) -> None:
-    """Show results/<stage>/summary.json as a markdown artifact; a stage without one shows nothing."""
-    text = summary(root, stage)
-    if text is not None:
-        with contextlib.suppress(*_LOST):
-            create_markdown_artifact(key=f"{key(stage)}-result", markdown=text, description=f"Result of stage {stage}")
+    """Show results/<stage>/summary.json, and the tables of results/<stage>/tables.md, as markdown; a stage without them shows nothing."""
+    shown = {"result": (summary(root, stage), "Result"), "tables": (tables(root, stage), "Tables")}
+    for name, (text, title) in shown.items():
+        if text is not None:
+            with contextlib.suppress(*_LOST):
+                create_markdown_artifact(key=f"{key(stage)}-{name}", markdown=text, description=f"{title} of stage {stage}")
 
 
 def summary(root: Path, stage: str) -> str | None:
@@ -78,6 +79,14 @@ def summary(root: Path, stage: str) -> str | None:
         rows = [f"| {_cell(label)} | {_cell(value)} |" for label, value in content["lines"]]
         return "\n".join([f"### {content['title']}", "", "| | |", "|---|---|", *rows])
     except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def tables(root: Path, stage: str) -> str | None:
+    """results/<stage>/tables.md as it is; None when a stage writes none."""
+    try:
+        return (root / "results" / stage / "tables.md").read_text()
+    except (OSError, ValueError):
         return None
 
 

@@ -33,6 +33,8 @@ _JOINS = {
     "Transpose": "",
 }
 """What joins the block before it, and by which word; an empty one says nothing to a person."""
+_NORMS = frozenset({"BatchNormalization", "LayerNormalization"})
+"""These open a block of their own where branches have met, so that a last cell with one behind it looks like those before it."""
 _OWN = {"Add": "+", "Concat": "concatenate", "GlobalAveragePool": "global average", "Mul": TIMES, "MatMul": "linear", "Gemm": "linear"}
 
 
@@ -104,7 +106,7 @@ class _Folding:
             self._follow(node, self._silu[node.output[0]], "SiLU")
         elif kind in _HIDDEN or (kind in ("Mul", "Add", "Sub", "Div") and len(data) == 1):
             self._follow(node, data[0], "")
-        elif kind in _JOINS and len(data) == 1:
+        elif kind in _JOINS and len(data) == 1 and not (kind in _NORMS and self._blocks[self._made[data[0]]].kind == "joint"):
             self._follow(node, data[0], _JOINS[kind])
         else:
             self._open(node, data)
@@ -152,6 +154,8 @@ class _Folding:
             return Block(f"{'max' if node.op_type == 'MaxPool' else 'average'} pool {kernel}", "pool", _strides(attributes))
         if node.op_type in ("GlobalAveragePool", "ReduceMean", "GlobalMaxPool"):
             return Block("global max" if node.op_type == "GlobalMaxPool" else "global average", "pool")
+        if node.op_type in _NORMS:
+            return Block(_JOINS[node.op_type], "other")
         return Block(_OWN.get(node.op_type, node.op_type.lower()), "joint" if node.op_type in ("Add", "Concat", "Mul") else "other")
 
     def _add(self, block: Block) -> int:

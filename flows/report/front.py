@@ -67,7 +67,7 @@ def members(facts: Facts) -> Table:
     header = ("trial", facts.measure, *(label(name) for name in names))
     rows = []
     for row in front(facts, names[0]):
-        values = [f"{figure(row.metrics[name])}{_range(row, name)}" if name in row.metrics else "" for name in names]
+        values = [figure(row.metrics[name]) if name in row.metrics else "" for name in names]
         mark = " (ships)" if row.number == facts.shipped["trial"] else ""
         rows.append((f"{row.number}{mark}", figure(row.metrics[facts.measure]), *values))
     return Table(f"Pareto front by {facts.measure} and {label(names[0])}", header, rows, frozenset(header[1:]))

@@ -34,8 +34,8 @@ def section(facts: Facts) -> Section:
     rows = list(facts.shipped["decisions"].items())
     table = Table(f"Decisions of trial {facts.shipped['trial']}", ("choice", "option"), rows)
     how = note(
-        f"{words}{folds}. A block is an operation with what follows it; a word with “first” comes before it. The other decisions of "
-        "the space change nothing in this network."
+        f"{words}{folds}. A block is an operation with what follows it; a word with “first” comes before it. Batch norms "
+        "behind convolutions are part of these in the file. Decisions that this network does not ask for are not listed."
     )
     figure = scrolling("The network, from its input above to its result below", svg(drawing))
     body = [element("div", {"class": "split"}, element("div", None, figure), element("div", None, table.html())), how]

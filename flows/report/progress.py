@@ -1,6 +1,6 @@
 """How the search went on, and whether it found more than random search would have."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from flows.report import baseline
 from flows.report.charts import Band, Chart, Line, Point, legend
@@ -66,27 +66,32 @@ def sentence(facts: Facts) -> str:
         said = "no more than random search would have found"
     else:
         said = "too few random trials to say"
-    trials = f"{count(len(random), 'random trial')}, {count(len(rows), 'trial')} in all"
-    return f"{said}: {trials}; random search reaches the best of these with a probability of {share(low)} to {share(high)}"
+    best, top = _best(facts, rows), _best(facts, random)
+    found = facts.better_by(top.metrics[facts.measure], best.metrics[facts.measure])
+    noise = f", noise ±{figure(found.noise)}: {verdict(found, facts.noisy)}" if facts.noisy else ""
+    above = f"{found.difference:.4f} above the best of the {len(random)} random ones{noise}"
+    return (
+        f"{said}: the best of {count(len(rows), 'trial')} is {above if found.difference > 0 else f'one of the {len(random)} random ones'}; "
+        f"random search of as many trials reaches it with a probability of {share(low)} to {share(high)} (95 % interval)"
+    )
 
 
 def sentences(facts: Facts) -> Iterator[str]:
-    """What was found, and by how much it is better than the best that was drawn at random."""
-    rows, random, measure = facts.scored, _random(facts), facts.measure
-    best = max(rows, key=lambda row: facts.sign * row.metrics[measure])
-    yield f"Best of {count(len(rows), 'comparable trial')}: {measure} {figure(best.metrics[measure])} on select, trial {best.number}."
-    if random and len(random) < len(rows):
-        top = max(random, key=lambda row: facts.sign * row.metrics[measure])
-        found = facts.better_by(top.metrics[measure], best.metrics[measure])
-        noise = f", noise ±{figure(found.noise)}" if facts.noisy else ""
-        yield (
-            f"The best of {count(len(random), 'random trial')} has {figure(top.metrics[measure])}: the search is "
-            f"{figure(found.difference)} better{noise}, {verdict(found, facts.noisy)}."
-            if found.difference > 0
-            else f"It is one of {count(len(random), 'trial')} that were drawn at random: what the search added to them is no better."
-        )
+    """What was found, and how it compares with random search."""
+    if not facts.scored:
+        return
+    best, several = _best(facts, facts.scored), len(facts.best["objective"]["metrics"]) > 1
+    alone = f" Here {facts.measure} alone is compared, one of several objectives." if several else ""
+    yield (
+        f"Best of {count(len(facts.scored), 'comparable trial')}: {facts.measure} {figure(best.metrics[facts.measure])} on select, "
+        f"trial {best.number}.{alone}"
+    )
     said = sentence(facts)
-    yield f"{said[0].upper()}{said[1:]} (95 % interval)." if random and len(random) < len(rows) else f"{said[0].upper()}{said[1:]}."
+    yield f"{said[0].upper()}{said[1:]}."
+
+
+def _best(facts: Facts, rows: Sequence[Row]) -> Row:
+    return max(rows, key=lambda row: facts.sign * row.metrics[facts.measure])
 
 
 def _chance_of_all(facts: Facts) -> tuple[float, float]:

@@ -41,7 +41,7 @@ def count(number: int, noun: str, plural: str | None = None) -> str:
 
 def share(value: float) -> str:
     """A share in percent, with a decimal where it is near nothing or near all."""
-    return f"{value:.1%}" if 0 < value < 0.02 or 0.98 < value < 1 else f"{value:.0%}"
+    return f"{value:.1%}" if 0 < value < 0.02 or 0.98 < value < 0.9995 else f"{value:.0%}"
 
 
 def seconds(value: float) -> str:

@@ -26,7 +26,7 @@ def run(root: Path, settings: Settings, record: dict[str, Any]) -> None:
         text = page.page(found, parts)
         _write_rows(folder / "progress.csv", ["evaluation", "best", "random", "random_low", "random_high"], _progress(found))
         _write_rows(folder / "choices.csv", ["choice", "option", "trials", "effect", "low", "high"], _effects(found))
-        atomic.write_text(folder / "report.md", page.markdown(parts))
+        atomic.write_text(folder / "tables.md", page.markdown(parts))
         rows = [("report", f"results/{FILE}"), *answer.rows(found), *(("search", sentence) for sentence in progress.sentences(found))]
         atomic.write_json(folder / "summary.json", console.summary("Report", rows))
         report(1, f"results/{FILE}, {len(text.encode()) / 1024:.0f} KiB")
