@@ -21,6 +21,7 @@ from prefect.client.orchestration import get_client
 from prefect.client.schemas.actions import ArtifactUpdate
 from prefect.exceptions import PrefectException
 
+from flows.markdown import cell
 from flows.tracking import WORK
 
 _SECONDS = 1.0
@@ -76,7 +77,7 @@ def summary(root: Path, stage: str) -> str | None:
     """results/<stage>/summary.json as markdown: its title, and a table of its lines; None when missing or not of that form."""
     try:
         content = json.loads((root / "results" / stage / "summary.json").read_text())
-        rows = [f"| {_cell(label)} | {_cell(value)} |" for label, value in content["lines"]]
+        rows = [f"| {cell(label)} | {cell(value)} |" for label, value in content["lines"]]
         return "\n".join([f"### {content['title']}", "", "| | |", "|---|---|", *rows])
     except (OSError, ValueError, KeyError, TypeError):
         return None
@@ -93,10 +94,6 @@ def tables(root: Path, stage: str) -> str | None:
 def key(stage: str) -> str:
     """`stage` in the letters that Prefect allows in the key of an artifact."""
     return "".join(letter if letter.isascii() and letter.isalnum() else "-" for letter in stage.lower())
-
-
-def _cell(value: object) -> str:
-    return str(value).replace("|", "\\|").replace("\n", " ")
 
 
 def _follow(root: Path, stage: str, done: threading.Event) -> None:

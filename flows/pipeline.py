@@ -102,6 +102,8 @@ def _chain(root: Path, stages: Sequence[str], force: bool, wait_seconds: float) 
         if not state.is_completed():
             return Failed(message=f"{stage}: {state.message}")
         states.append(state)
+    if "report" in stages:
+        artifacts.publish(root, "report")  # under the whole run too, where one looks first
     if all(state.name == "Cached" for state in states):
         return Completed(name="Cached", message="nothing has changed")
     return Completed(message=f"up to date: {', '.join(stages)}")

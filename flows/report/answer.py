@@ -28,7 +28,7 @@ def rows(facts: Facts) -> list[tuple[str, str]]:
     """What a person wants to know first, in sentences."""
     manifest, best = facts.manifest, {**facts.best, **facts.shipped}
     return [
-        ("architecture", results.words(best).replace("\n", "; ")),
+        ("architecture", results.words(best)),
         *results.scores(facts.details),
         ("against random", progress.sentence(facts)),
         ("latency", results.latency(manifest)),

@@ -57,10 +57,10 @@ class Effects:
 
 def main_effects(architectures: Sequence[Mapping[str, str]], values: Sequence[float], seed: int = 0) -> Effects | None:
     """Fit the model; None where there are too few trials, all are alike, or no choice was answered in two ways."""
-    scores = tamed(np.array(values, dtype=np.float64))
     columns = _columns(architectures)
-    if len(scores) < LEAST_TRIALS or np.ptp(scores) == 0 or not columns:
+    if len(values) < LEAST_TRIALS or min(values) == max(values) or not columns:
         return None
+    scores = tamed(np.array(values, dtype=np.float64))
     codes = np.array([[row[choice] == option for choice, option in columns] for row in architectures], dtype=np.float64)
     model = _Model.of(codes, scores)
     contrast = _contrast(codes.mean(0), [choice for choice, _ in columns])

@@ -1,10 +1,14 @@
 """Markup that cannot break out: whatever is not markup already is escaped."""
 
 import html
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import final
 
+from flows.markdown import cell
+
+_TAG = re.compile(r"<[^>]*>")
 _VOID = frozenset({"input", "meta", "link", "br", "hr", "circle", "line", "path", "rect", "polyline"})
 _CLOSED = frozenset({"circle", "line", "path", "rect", "polyline"})
 """Empty elements of SVG, which close themselves."""
@@ -86,9 +90,9 @@ class Table:
         return [element("th", {"scope": "row", "class": first[1]}, first[0]), *cells]
 
     def markdown(self) -> str:
-        """The table for Prefect; cells that are markup are left empty."""
+        """The table for Prefect; of cells that are markup the text."""
         lines = [self.header, ["---:" if name in self.numbers else "---" for name in self.header], *self.rows]
-        return "\n".join([f"**{self.caption}**", "", *(f"| {' | '.join(map(_cell, line))} |" for line in lines)])
+        return "\n".join([f"**{self.caption}**", "", *(f"| {' | '.join(map(_told, line))} |" for line in lines)])
 
 
 def scrolling(label: str, content: Markup) -> Markup:
@@ -96,10 +100,8 @@ def scrolling(label: str, content: Markup) -> Markup:
     return element("div", {"class": "scroll", "tabindex": 0, "role": "region", "aria-label": label}, content)
 
 
-def _cell(content: Content) -> str:
-    if isinstance(content, Markup):
-        return ""
-    return html.escape(content, quote=False).replace("|", "\\|").replace("\n", " ")
+def _told(content: Content) -> str:
+    return cell(html.unescape(_TAG.sub("", content)) if isinstance(content, Markup) else content)
 
 
 @final
