@@ -65,6 +65,7 @@ ALLOWED = {
     ],
     "nas.testing": ["nas", "export"],
     "export": ["export"],
+    "flows.report": ["flows", "nas.training.comparison"],
     "flows": ["flows", "nas", "export"],
 }
 """What the files of a room may import of ours. Every room of nas may import nas.atomic."""
