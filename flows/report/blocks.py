@@ -35,6 +35,8 @@ _JOINS = {
 """What joins the block before it, and by which word; an empty one says nothing to a person."""
 _NORMS = frozenset({"BatchNormalization", "LayerNormalization"})
 """These open a block of their own where branches have met, so that a last cell with one behind it looks like those before it."""
+_FIRST = " first"
+"""Follows the word of what comes before the operation of a block."""
 _OWN = {"Add": "+", "Concat": "concatenate", "GlobalAveragePool": "global average", "Mul": TIMES, "MatMul": "linear", "Gemm": "linear"}
 
 
@@ -125,7 +127,7 @@ class _Folding:
         block = self._described(node)
         waiting = [word for name in data for word in self._waiting.get(name, [])]
         block.inputs = [self._made[name] for name in data]
-        block.joined = [f"{word} first" for word in dict.fromkeys(waiting)]
+        block.joined = [f"{word}{_FIRST}" for word in dict.fromkeys(waiting)]
         place = self._fused(node, block, data)
         place = self._add(block) if place is None else place
         for name in node.output:
@@ -135,7 +137,7 @@ class _Folding:
         """A pointwise convolution right after a depthwise one is the second half of a separable convolution."""
         place = self._made[data[0]]
         before = self._blocks[place]
-        alone = place == len(self._blocks) - 1 and self._readers.get(data[0], 0) == 1 and not before.joined
+        alone = self._readers[data[0]] == 1 and all(word.endswith(_FIRST) for word in before.joined)
         if node.op_type == "Conv" and block.title == f"conv 1{TIMES}1" and before.kind == "depthwise" and alone:
             before.title, before.kind, before.detail = before.title.replace("depthwise", "separable"), "convolution", block.detail
             return place

@@ -92,17 +92,20 @@ def test_an_activation_that_one_of_several_readers_sees_belongs_to_that_reader(s
 
 def test_a_separable_convolution_is_one_block(saved: Any) -> None:
     found = saved(
-        ("Conv", "x deep", "a", {"kernel_shape": [3, 3], "group": 8, "dilations": [2, 2]}),
+        ("Relu", "x", "r"),
+        ("Conv", "r deep", "a", {"kernel_shape": [3, 3], "group": 8, "dilations": [2, 2]}),
         ("Conv", "a point", "b", {"kernel_shape": [1, 1]}),
         ("GlobalAveragePool", "b", "c"),
         ("Flatten", "c", "d"),
         ("MatMul", "d head", "e"),
         ("Softmax", "e", "f"),
+        ("Sub", "x r", "g"),
     )
     assert told(found) == [
-        (f"separable 3{TIMES}3 dilated", "8 → 8", [0]),
+        (f"separable 3{TIMES}3 dilated", "8 → 8 · ReLU first", [0]),
         ("global average", "flatten", [1]),
         ("linear", "8 → 10 · softmax", [2]),
+        ("sub", "ReLU first", [0, 0]),
     ]
 
 
