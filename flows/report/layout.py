@@ -76,7 +76,13 @@ def _wish(place: Place) -> float:
 
 
 def _arrange(places: list[Place]) -> None:
-    """Order a layer by what its members want, push them apart, and keep the boxes where they wanted to be in the mean."""
+    """Order a layer by what its members want, push them apart, and keep the boxes where they wanted to be in the mean.
+
+    A box that is alone in its layer goes back to the middle, or deep graphs would drift aside.
+    """
+    if len(places) == 1:
+        places[0].x = 0.0
+        return
     wishes = {id(place): _wish(place) for place in places}
     places.sort(key=lambda place: (wishes[id(place)], place.box is None))
     right = -float("inf")

@@ -108,6 +108,13 @@ function prepareTable() {
   document.getElementById("trial-tools").hidden = false;
 }
 
+// A drawing that is wider than the screen begins in its middle, where its input is.
+function prepareDrawing() {
+  const frame = document.querySelector(".network").closest(".scroll");
+  frame.scrollLeft = (frame.scrollWidth - frame.clientWidth) / 2;
+}
+
+prepareDrawing();
 prepareTheme();
 prepareTips();
 prepareTable();
