@@ -21,6 +21,7 @@ from prefect.client.orchestration import get_client
 from prefect.client.schemas.actions import ArtifactUpdate
 from prefect.exceptions import PrefectException
 
+from flows.markdown import cell
 from flows.tracking import WORK
 
 _SECONDS = 1.0
@@ -64,30 +65,35 @@ def live(root: Path, stage: str) -> Iterator[None]:
 
 
 def publish(root: Path, stage: str) -> None:
-    """Show results/<stage>/summary.json as a markdown artifact; a stage without one shows nothing."""
-    text = summary(root, stage)
-    if text is not None:
-        with contextlib.suppress(*_LOST):
-            create_markdown_artifact(key=f"{key(stage)}-result", markdown=text, description=f"Result of stage {stage}")
+    """Show results/<stage>/summary.json, and the tables of results/<stage>/tables.md, as markdown; a stage without them shows nothing."""
+    shown = {"result": (summary(root, stage), "Result"), "tables": (tables(root, stage), "Tables")}
+    for name, (text, title) in shown.items():
+        if text is not None:
+            with contextlib.suppress(*_LOST):
+                create_markdown_artifact(key=f"{key(stage)}-{name}", markdown=text, description=f"{title} of stage {stage}")
 
 
 def summary(root: Path, stage: str) -> str | None:
     """results/<stage>/summary.json as markdown: its title, and a table of its lines; None when missing or not of that form."""
     try:
         content = json.loads((root / "results" / stage / "summary.json").read_text())
-        rows = [f"| {_cell(label)} | {_cell(value)} |" for label, value in content["lines"]]
+        rows = [f"| {cell(label)} | {cell(value)} |" for label, value in content["lines"]]
         return "\n".join([f"### {content['title']}", "", "| | |", "|---|---|", *rows])
     except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def tables(root: Path, stage: str) -> str | None:
+    """results/<stage>/tables.md as it is; None when a stage writes none."""
+    try:
+        return (root / "results" / stage / "tables.md").read_text()
+    except (OSError, ValueError):
         return None
 
 
 def key(stage: str) -> str:
     """`stage` in the letters that Prefect allows in the key of an artifact."""
     return "".join(letter if letter.isascii() and letter.isalnum() else "-" for letter in stage.lower())
-
-
-def _cell(value: object) -> str:
-    return str(value).replace("|", "\\|").replace("\n", " ")
 
 
 def _follow(root: Path, stage: str, done: threading.Event) -> None:

@@ -2,6 +2,7 @@
 
 import os
 import sys
+import time
 from collections.abc import Callable, Sequence
 from enum import StrEnum
 from pathlib import Path
@@ -43,11 +44,12 @@ class Stage(StrEnum):
     SEARCH = "search"
     TRAIN = "train"
     EXPORT = "export"
+    REPORT = "report"
 
 
 @app.command()
 def run(
-    stages: Annotated[list[Stage] | None, typer.Argument(help="Only these stages; all four by default.")] = None,
+    stages: Annotated[list[Stage] | None, typer.Argument(help="Only these stages; all of them by default.")] = None,
     overrides: Overrides = None,
     force: Annotated[bool, typer.Option("--force", help="Run stages that are up to date, too.")] = False,
     fallback: Annotated[bool, typer.Option("--fallback", help="Where the winner may not ship, train the next candidate instead.")] = False,
@@ -83,13 +85,14 @@ def stage(name: Stage, overrides: Overrides = None) -> None:
 
     if "DVC_STAGE" in os.environ:
         die_with_parent(gently=True)
+    begun = time.monotonic()
     with stoppable(), errors():
         from flows import lineage, settings, tracking
 
         if overrides:
             settings.read(Path.cwd(), overrides, tracking.editing(Path.cwd()))
         record = lineage.read(Path.cwd(), name.value)  # before the settings, so that an edit in between is noticed
-        _stage(name)(Path.cwd(), settings.read(Path.cwd()), record)
+        _stage(name)(Path.cwd(), settings.read(Path.cwd()), record | {"begun": begun})
 
 
 def _stage(name: Stage) -> Callable[..., None]:

@@ -48,6 +48,12 @@ def export(root: Path = Path(), force: bool = False, wait_seconds: float = 0.0) 
     return _bring("export", root, force, wait_seconds)
 
 
+@flow(name="report")
+def report(root: Path = Path(), force: bool = False, wait_seconds: float = 0.0) -> State[Any]:
+    """One page that says what was found, how sure that is, and where it comes from."""
+    return _bring("report", root, force, wait_seconds)
+
+
 @flow(name="pipeline")
 def pipeline(root: Path = Path(), stages: list[str] | None = None, force: bool = False, wait_seconds: float = 0.0) -> State[Any]:
     """Bring `stages` of the project in `root` up to date, all of dvc.yaml by default, as one sub-flow run each.
@@ -79,6 +85,8 @@ def chain(root: Path, stages: Sequence[str], force: bool, wait_seconds: float) -
         if not state.is_completed():
             return Failed(name=PASSING if state.name == PASSING else "Failed", message=f"{stage}: {state.message}")
         states.append(state)
+    if "report" in stages:
+        artifacts.publish(root, "report")  # under the whole run too, where one looks first
     if all(state.name == "Cached" for state in states):
         return Completed(name="Cached", message="nothing has changed")
     return Completed(message=f"up to date: {', '.join(stages)}")
@@ -117,7 +125,7 @@ def run_here(root: Path, stages: Sequence[str] | None, force: bool, heartbeat: b
 
 
 def _flow(stage: str) -> Flow[..., State[Any]]:
-    for known in (prepare, search, train, export):
+    for known in (prepare, search, train, export, report):
         if known.name == stage:
             return known
 

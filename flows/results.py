@@ -34,6 +34,7 @@ def show(root: Path) -> None:
         ("file", str(results / "export" / "model.onnx")),
         ("try it", f"python {results / 'export' / 'predict.py'} IMAGE"),
         ("in a browser", str(page) if page.exists() else "nasflow run --set export.web=true adds a page that runs the model"),
+        *([("report", str(results / "report.html"))] if (results / "report.html").exists() else []),
         ("plots", "\n".join(str(results / name) for name in PLOTS if (results / name).exists())),
     ]
     console.table("nasflow", rows)

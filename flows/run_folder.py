@@ -9,6 +9,7 @@ import hashlib
 import json
 import re
 import shutil
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -163,7 +164,7 @@ def publish(root: Path, stage: str, lineage: Mapping[str, Any]) -> Iterator[Path
                 changed = changes(root, lineage)
                 if changed:
                     raise RunError("\n".join([*changed, "nothing was published: run the stage again"]))
-                atomic.write_json(fresh / "lineage.json", dict(lineage))
+                atomic.write_json(fresh / "lineage.json", _timed(lineage))
                 digest = hashlib.md5((fresh / "lineage.json").read_bytes(), usedforsecurity=False).hexdigest()
                 with finish_first():
                     _swap(root, stage)
@@ -173,6 +174,13 @@ def publish(root: Path, stage: str, lineage: Mapping[str, Any]) -> Iterator[Path
                 _undo(root, stage)
     except HeldError as error:
         raise RunError(f"the results of {stage} are being written by {error}") from error
+
+
+def _timed(lineage: Mapping[str, Any]) -> dict[str, Any]:
+    """The lineage with the seconds that the stage took, where it says when it began (`begun`, of the system's steady clock)."""
+    known = dict(lineage)
+    begun = known.pop("begun", None)
+    return known if begun is None else {**known, "seconds": round(time.monotonic() - begun, 1)}
 
 
 def _note_publication(folder: Path, digest: str) -> None:

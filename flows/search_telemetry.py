@@ -12,18 +12,21 @@ from flows import console
 from flows.searches import Search
 from nas import atomic
 from nas.strategies.base import Strategy
+from nas.tasks.base import Task
 from nas.trial import Trial
 
 _PAIRED = 64
 """How many architectures, evenly spread over the search, are compared in pairs."""
 
 
-def of(trials: Sequence[Trial], strategy: Strategy, chosen: Search) -> dict[str, Any]:
+def of(trials: Sequence[Trial], strategy: Strategy, chosen: Search, task: Task) -> dict[str, Any]:
     """Return what telemetry.json holds: JSON values that a search run again gives again.
 
     `best_so_far`: (trial, score) wherever a comparable score improved, as the objective counts it, greater for better. `different`:
     functions among the trials. `distance`: mean share of the choices in which two trials differ, from 0 to 1. `saved`: trials that
     took over another's result. `curves`: what the strategy recorded, such as logits, entropy and skip share of a gradient method.
+    `choices`: the options of every choice. `random`: the trials that were drawn at random and can be compared, the baseline of a
+    search. `shares`: the metrics that are shares of examples, whose noise follows from their number.
     """
     return {
         "trials": len(trials),
@@ -32,7 +35,25 @@ def of(trials: Sequence[Trial], strategy: Strategy, chosen: Search) -> dict[str,
         "saved": sum(trial.report is not None and trial.report.reused is not None for trial in trials),
         "best_so_far": _improvements([trial for trial in strategy.candidates(trials) if chosen.evaluator.comparable(trial)]),
         "curves": {name: [float(value) for value in values] for name, values in strategy.telemetry().items()},
+        "choices": {choice.name: list(choice.options) for choice in strategy.choices},
+        "random": _random(trials, strategy, chosen),
+        "shares": list(task.share_names),
     }
+
+
+def _random(trials: Sequence[Trial], strategy: Strategy, chosen: Search) -> list[int]:
+    """Where trials only train shared weights, those that are looked at in the end were chosen, and none is random."""
+    if chosen.evaluator.looks:
+        return []
+    comparable = [trial for trial in strategy.candidates(trials) if chosen.evaluator.comparable(trial)]
+    return [trial.number for trial in comparable if trial.number < strategy.random_first]
+
+
+def spent(trials: Sequence[Trial]) -> dict[str, Any]:
+    """Return what the lineage of a search says of its evaluations, in whichever process they were made: seconds, all and the longest."""
+    seconds = [trial.report.seconds for trial in trials if trial.report is not None and trial.report.seconds > 0]
+    figures = {"trials": len(seconds), "seconds": round(sum(seconds), 3), "longest": round(max(seconds, default=0.0), 3)}
+    return {"evaluations": figures}
 
 
 def _improvements(trials: Sequence[Trial]) -> list[tuple[int, float]]:

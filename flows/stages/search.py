@@ -61,10 +61,10 @@ def run(root: Path, settings: Settings, record: dict[str, Any]) -> None:
         told = measuring.int8_of(root, settings, chosen, bench, record)
         best = search_report.winner(chosen, task, ranked, _graph(measured)) | _made_by(folder, chosen)
         best, *offered = _descended(trials, [best, *_offered(chosen, task, candidates, ranked, measured, told)])
-        with publish(root, "search", record | origin(*folders)) as target:
+        with publish(root, "search", record | origin(*folders) | search_telemetry.spent(trials)) as target:
             search_report.write(target, trials, best, chosen)
             front_report.write(target, candidates, offered, chosen.objective)
-            atomic.write_json(target / "telemetry.json", search_telemetry.of(trials, strategy, chosen))
+            atomic.write_json(target / "telemetry.json", search_telemetry.of(trials, strategy, chosen, task))
         chosen.evaluator.forget({finalist.trial.number for finalist in ranked})
 
 

@@ -65,6 +65,11 @@ class Strategy(BaseModel, ABC):
         return ()
 
     @property
+    def random_first(self) -> int:
+        """How many of its first proposals are certainly drawn at random from the space, so that they tell what random search finds."""
+        return 0
+
+    @property
     def several_objectives(self) -> str:
         """What it does when there are several objectives, in words that can follow its name; by default it knows the first only."""
         return "goes by the first objective alone"

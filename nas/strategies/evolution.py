@@ -36,6 +36,11 @@ class Evolution(Strategy):
         return self
 
     @property
+    def random_first(self) -> int:
+        """As many as make a population; where trials fail, a few more."""
+        return self.population
+
+    @property
     def several_objectives(self) -> str:
         """Its tournaments go by them."""
         return "holds tournaments by Pareto front and crowding among those alive"

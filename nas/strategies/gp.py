@@ -31,6 +31,11 @@ class Gp(Strategy):
     """Trained random trials before the process is asked."""
 
     @property
+    def random_first(self) -> int:
+        """Those before the first model."""
+        return self.startup
+
+    @property
     def several_objectives(self) -> str:
         """It weighs them."""
         return "scalarises them (Tchebycheff), with other weights for every proposal (ParEGO)"

@@ -39,6 +39,11 @@ class Local(Strategy):
     _climb: "_Climb | None" = PrivateAttr(default=None)
 
     @property
+    def random_first(self) -> int:
+        """As many as the first climb begins with."""
+        return self.initial
+
+    @property
     def several_objectives(self) -> str:
         """It weighs them."""
         return "scalarises them (Tchebycheff), with other weights for every climb"

@@ -38,6 +38,11 @@ class Nsga2(Strategy):
     _generations: "_Generations | None" = PrivateAttr(default=None)
 
     @property
+    def random_first(self) -> int:
+        """As many as make a generation; where trials fail, a few more."""
+        return self.population
+
+    @property
     def several_objectives(self) -> str:
         """It is made for them."""
         return "keeps the first Pareto fronts, and of the last of these the least crowded"

@@ -67,6 +67,11 @@ class Predictor(Strategy):
     """How many Gaussian processes vote: those that explain the results best, each by how well it does."""
 
     @property
+    def random_first(self) -> int:
+        """Those before the first model."""
+        return self.initial
+
+    @property
     def several_objectives(self) -> str:
         """It weighs them."""
         return "scalarises them (Tchebycheff), with other weights for every proposal (ParEGO)"

@@ -3,6 +3,7 @@
 Li and Talwalkar 2019, Random search and reproducibility for neural architecture search. The baseline every other strategy is compared with.
 """
 
+from sys import maxsize
 from typing import final
 
 import numpy as np
@@ -14,6 +15,11 @@ from nas.trial import History, Proposal
 @final
 class Random(Strategy):
     """Random search."""
+
+    @property
+    def random_first(self) -> int:
+        """All of them."""
+        return maxsize
 
     @property
     def several_objectives(self) -> str:

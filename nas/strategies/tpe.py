@@ -29,6 +29,11 @@ class Tpe(Strategy):
     """How many are drawn from the model of the good trials, to take the most promising one of."""
 
     @property
+    def random_first(self) -> int:
+        """Those before the first model."""
+        return self.startup
+
+    @property
     def several_objectives(self) -> str:
         """Optuna's estimator knows them."""
         return "takes the trials of the first Pareto fronts for the good ones"

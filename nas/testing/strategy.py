@@ -116,6 +116,23 @@ class StrategyContract(Contract):
         said = self.bound().several_objectives
         assert said.strip(" ."), f"several_objectives is {said!r}: say what it does, in words that follow its name"
 
+    def test_what_is_said_to_be_random_depends_on_no_result(self) -> None:
+        """The first `random_first` proposals are those of random search, whatever is found: the report compares with them."""
+
+        def proposed(sign: int) -> list[Architecture]:
+            strategy, history = self.bound(), list[Trial]()
+            for number in range(min(strategy.random_first, 20)):
+                proposal = strategy.ask(history, np.random.default_rng([0, number]))
+                assert proposal is not None, (
+                    f"proposal {number} of the {strategy.random_first} of random_first is None: count only what comes"
+                )
+                value = sign * float(number)
+                history.append(Trial(number, proposal, Report({"accuracy": value}), Score(0.0, (value,))))
+                strategy.tell(history[-1])
+            return [trial.architecture for trial in history]
+
+        assert proposed(1) == proposed(-1), "random_first counts proposals that depend on the scores of others: count those drawn at random"
+
     @pytest.mark.parametrize("width", [1, 2])
     def test_killed_and_resumed_equals_never_killed(self, tmp_path: Path, width: int) -> None:
         """With a journal on disk, killed again and again."""

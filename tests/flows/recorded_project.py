@@ -1,4 +1,4 @@
-"""A small project with all four stages, run in this process, whose results can be verified."""
+"""A small project with all stages, run in this process, whose results can be verified."""
 
 import contextlib
 import json
@@ -29,6 +29,7 @@ _READS = {
     "search": ("nas/code.py", *(f"results/prepare/{split}_{part}.npy" for split in ("fit", "select", "confirm") for part in _PARTS)),
     "train": ("nas/code.py", "results/search/best.json"),
     "export": ("export/code.py", "results/train/architecture.json", "results/train/details.json", "results/train/model.safetensors"),
+    "report": ("results/export/manifest.json",),
 }
 
 
@@ -48,7 +49,7 @@ def make_recorded_project(root: Path, **sections: Any) -> StageProject:
     stages = {}
     for name, reads in _READS.items():
         before = [] if name == "prepare" else ["results/prepare/dataset.json"]
-        params = [name, *(["prepare.task"] if name in ("search", "train") else [])]
+        params = [*([name] if name != "report" else []), *(["prepare.task"] if name in ("search", "train") else [])]
         stages[name] = {
             "cmd": f"nasflow stage {name}",
             "deps": [*before, *reads],

@@ -6,11 +6,12 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from fake_project import STAGES, Project
+from fake_project import Project
 
 from flows import lineage, watched
 
 ROOT = Path(__file__).parents[2]
+STAGES = tuple(lineage.declared(ROOT))
 # Rooms that are looked up by name at run time; no import shows them.
 BY_NAME = {"prepare": {"nas/data/sources"}, "search": {"nas/spaces", "nas/strategies", "nas/tasks"}}
 # How work is written, started and refused; and how data were prepared, which later stages see in the prepared data.

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -72,6 +73,15 @@ def test_results_are_replaced_as_a_whole_and_kept_when_filling_fails(tmp_path: P
     assert sorted(path.name for path in results.iterdir()) == [".gitignore", "lineage.json", "new.txt"]
     assert json.loads((results / "lineage.json").read_text()) == {"stage": "train", "deps": {}}
     assert [path.name for path in (tmp_path / ".nasflow").rglob("*")] == ["publish-train", "lock"]
+
+
+def test_a_stage_that_says_when_it_began_leaves_how_long_it_took(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(run_folder, "changes", lambda root, record: [])
+    with publish(tmp_path, "train", {"stage": "train", "begun": time.monotonic() - 60}):
+        pass
+    known = json.loads((tmp_path / "results" / "train" / "lineage.json").read_text())
+    assert known.keys() == {"stage", "seconds"}
+    assert known["seconds"] >= 60
 
 
 PUBLISHER = """

@@ -13,7 +13,7 @@ def test_the_winner_by_proxies_is_trained_and_ships(tmp_path: Path) -> None:
     search = {**SEARCH, "strategy": "random", "trials": 3, "evaluator": proxies, "objective": {"metrics": ["naswot"]}}
     with inside(tmp_path):
         project = make_recorded_project(tmp_path, search=search)
-        run_stages(["prepare", "search", "train", "export"])
+        run_stages(["prepare", "search", "train", "export", "report"])
     best = project.read("search/best.json")
     assert (best["score"], best["confirm"], best["metric"]) == (None, None, "accuracy")
     assert "naswot" in best["metrics"]["select"]
@@ -22,3 +22,11 @@ def test_the_winner_by_proxies_is_trained_and_ships(tmp_path: Path) -> None:
     assert lines["winner"].endswith("accuracy is not known before the training")
     assert "against search" not in dict(project.read("train/summary.json")["lines"])
     assert project.read("export/manifest.json")["test"]["accuracy"] >= 0
+    report = (tmp_path / "results" / "report.html").read_text()
+    assert "Best of 1 comparable trial: naswot" in report
+    assert "this search is random search" in report
+    assert "reads the on and off of nn.ReLU modules" in report  # why the others failed
+    files = {path.name for path in (tmp_path / "results" / "report").iterdir()}
+    assert files == {"choices.csv", "lineage.json", "progress.csv", "summary.json", "tables.md"}
+    [row, *_] = (tmp_path / "results" / "report" / "progress.csv").read_text().splitlines()[1:]
+    assert row.startswith("1,")

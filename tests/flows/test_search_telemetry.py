@@ -25,10 +25,14 @@ def search() -> Search:
     return Search.model_validate(parts)
 
 
+def task() -> Any:
+    return load("tasks", "image_classification")()
+
+
 def test_figures_of_a_history() -> None:
     chosen = search()
     trials = [trial(0, "xx", 0.5), trial(1, "yy", None, error="no"), trial(2, "xy", 0.7), trial(3, "xx", 0.5, reused=0)]
-    found = search_telemetry.of(trials, chosen.strategy.bind(CHOICES), chosen)
+    found = search_telemetry.of(trials, chosen.strategy.bind(CHOICES), chosen, task())
     distances = [1, 0.5, 0, 0.5, 1, 0.5]
     assert found == {
         "trials": 4,
@@ -37,7 +41,30 @@ def test_figures_of_a_history() -> None:
         "saved": 1,
         "best_so_far": [(0, 0.5), (2, 0.7)],
         "curves": {},
+        "choices": {"a": ["x", "y"], "b": ["x", "y"]},
+        "random": [0, 1, 2, 3],
+        "shares": ["accuracy", "precision", "recall", "f1"],
     }
+
+
+@pytest.mark.parametrize(
+    ("strategy", "evaluator", "expected"),
+    [
+        ({"name": "evolution", "population": 2, "tournament": 1}, {"name": "scratch"}, [0, 1]),
+        ({"name": "predictor", "initial": 3}, {"name": "scratch"}, [0, 1, 2]),
+        ("reinforce", {"name": "scratch"}, []),
+        ("random", {"name": "shared", "steps": 1, "last_looks": 2}, []),  # those that are looked at in the end were chosen
+    ],
+)
+def test_which_trials_were_drawn_at_random(strategy: Any, evaluator: Any, expected: list[int]) -> None:
+    chosen = Search.model_validate({"space": "cell", "strategy": strategy, "evaluator": evaluator})
+    trials = [trial(number, "xy", 0.5) for number in range(4)]
+    assert search_telemetry.of(trials, chosen.strategy.bind(CHOICES), chosen, task())["random"] == expected
+
+
+def test_what_evaluations_took_is_summed_over_all_processes() -> None:
+    trials = [trial(0, "xx", 0.5, seconds=2.0), trial(1, "xy", None, seconds=0.5, error="no"), trial(2, "xx", 0.5, reused=0)]
+    assert search_telemetry.spent(trials) == {"evaluations": {"trials": 2, "seconds": 2.5, "longest": 2.0}}
 
 
 def test_the_clock_counts_this_process_only(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,7 +1,6 @@
 """The page in a real browser, opened from disk, without a network: what it answers is what the file answers in Python."""
 
 import base64
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,17 +8,13 @@ import numpy as np
 import onnxruntime
 import pytest
 from digits_classifier import BYTES, CLASSES, EXAMPLES
+from local_chromium import started
 from numpy.typing import NDArray
 from PIL import Image
-from playwright.sync_api import Browser, Error, Page, Playwright, expect, sync_playwright
+from playwright.sync_api import Browser, Page, expect
 
 from export import predict
 
-CHROMIUM = next((path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), None)
-SWITCHES = [
-    *("--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update", "--disable-sync", "--no-first-run"),
-    "--host-resolver-rules=MAP * ~NOTFOUND",
-]
 DROP = """
 ([name, type, content]) => {
   const bytes = Uint8Array.from(atob(content), (letter) => letter.charCodeAt(0));
@@ -40,23 +35,10 @@ READ = """
 
 
 @pytest.fixture(scope="module")
-def playwright() -> Iterator[Playwright]:
-    """What drives browsers; ended before other tests, since it keeps an event loop."""
-    with sync_playwright() as driver:
-        yield driver
-
-
-@pytest.fixture(scope="module")
-def browser(playwright: Playwright) -> Iterator[Browser]:
+def browser() -> Iterator[Browser]:
     """Chromium, which reaches nobody."""
-    if CHROMIUM is None:
-        pytest.skip("there is no Chromium here: install it, on Debian by `apt-get install chromium`, to test the page")
-    try:
-        started = playwright.chromium.launch(executable_path=CHROMIUM, args=SWITCHES)
-    except Error as error:
-        pytest.skip(f"{CHROMIUM} does not start here: {error.message.splitlines()[0]}")
-    yield started
-    started.close()
+    with started() as browser:
+        yield browser
 
 
 @pytest.fixture(scope="module")

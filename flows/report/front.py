@@ -1,0 +1,92 @@
+"""What it costs to be good: the trials by their measure and each of their costs, and the front that nothing dominates."""
+
+from flows.report.charts import Chart, Line, Point, legend
+from flows.report.facts import Facts, Row
+from flows.report.html import Content, Section, Table, Value, element, note, paragraph
+from flows.report.words import count, figure, label
+
+_COSTS = ("latency_ms", "parameters", "flops", "bytes", "peak_memory")
+
+
+def section(facts: Facts) -> Section:
+    """One chart per cost, of which one is shown; without a script too, since buttons of a form choose it."""
+    names = costs(facts)
+    if not names or not facts.scored:
+        return Section("front", "What it costs to be good", [paragraph("No trial reports a cost.")], wide=False)
+    parts: list[Content] = []
+    if len(names) > 1:
+        # Before the charts and their siblings, because a stylesheet can only look forward.
+        for index, name in enumerate(names):
+            choice: dict[str, Value] = {"type": "radio", "name": "cost", "id": f"cost-{index}", "class": "pick", "checked": index == 0}
+            parts += [element("input", choice), element("label", {"for": f"cost-{index}"}, label(name))]
+    panels = [element("div", {"class": "panel"}, chart(facts, name).svg()) for name in names]
+    tabs = element("div", {"class": "tabs"}, *parts, element("div", {"class": "panels"}, *panels))
+    shown = [("trial", "trial"), ("best", "on the front"), ("winner", "what ships")]
+    table = members(facts)
+    words = note(
+        f"Bars are 95 % intervals of what was measured with noise. On the front: no trial has a better {facts.measure} at no greater cost, "
+        "and a smaller cost counts where the intervals do not touch. A point leads to its trial."
+    )
+    return Section("front", "What it costs to be good", [tabs, legend(shown), words, table.html()], [table], wide=False)
+
+
+def costs(facts: Facts) -> list[str]:
+    """The costs that trials report, those of the objective first."""
+    named = [metric.removeprefix("-") for metric in facts.best["objective"]["metrics"] if metric.startswith("-")]
+    known = {name for row in facts.scored for name in row.metrics}
+    return [name for name in dict.fromkeys((*named, *_COSTS)) if name in known and name != facts.measure][:4]
+
+
+def front(facts: Facts, cost: str) -> list[Row]:
+    """The trials that no other dominates, the cheapest first; of equals the first."""
+    rows = [row for row in facts.functions if cost in row.metrics]
+    found = [row for row in rows if not any(_dominates(facts, other, row, cost) for other in rows)]
+    return sorted(found, key=lambda row: (row.metrics[cost], row.number))
+
+
+def chart(facts: Facts, cost: str) -> Chart:
+    """The measure against one cost."""
+    best = front(facts, cost)
+    numbers, points = {row.number for row in best}, []
+    for row in facts.scored:
+        if cost not in row.metrics:
+            continue
+        kind = "winner" if row.number == facts.shipped["trial"] else "best" if row.number in numbers else "trial"
+        value, price = row.metrics[facts.measure], row.metrics[cost]
+        words = f"trial {row.number}: {facts.measure} {figure(value)}, {cost} {figure(price)}{_range(row, cost)}"
+        points.append(Point(price, value, words, row.number, kind, *_ends(row, cost)))
+    points.sort(key=lambda point: ("trial", "best", "winner").index(point.kind))
+    line = Line([(row.metrics[cost], row.metrics[facts.measure]) for row in best], "line front", stepped=True)
+    summary = f"{facts.measure} against {cost} of {count(len(points), 'trial')}; {len(best)} on the front"
+    return Chart(summary, label(cost), f"{facts.measure} on select", points, [line])
+
+
+def members(facts: Facts) -> Table:
+    """The front of the first cost as a table."""
+    names = costs(facts)
+    header = ("trial", facts.measure, *(label(name) for name in names))
+    rows = []
+    for row in front(facts, names[0]):
+        values = [figure(row.metrics[name]) if name in row.metrics else "" for name in names]
+        mark = " (ships)" if row.number == facts.shipped["trial"] else ""
+        rows.append((f"{row.number}{mark}", figure(row.metrics[facts.measure]), *values))
+    return Table(f"Pareto front by {facts.measure} and {label(names[0])}", header, rows, frozenset(header[1:]))
+
+
+def _dominates(facts: Facts, one: Row, other: Row, cost: str) -> bool:
+    """Whether one is nowhere worse and somewhere better; a smaller cost is better where the intervals do not touch."""
+    gain = facts.sign * (one.metrics[facts.measure] - other.metrics[facts.measure])
+    if gain < 0 or one.metrics[cost] > other.metrics[cost]:
+        return False
+    cheaper = (_ends(one, cost)[1] or one.metrics[cost]) < (_ends(other, cost)[0] or other.metrics[cost])
+    equal = gain == 0 and one.metrics[cost] == other.metrics[cost]
+    return gain > 0 or cheaper or (equal and one.number < other.number)
+
+
+def _ends(row: Row, cost: str) -> tuple[float | None, float | None]:
+    return row.metrics.get(f"{cost}_low"), row.metrics.get(f"{cost}_high")
+
+
+def _range(row: Row, cost: str) -> str:
+    low, high = _ends(row, cost)
+    return "" if low is None or high is None else f" ({figure(low)} to {figure(high)})"

@@ -1,0 +1,286 @@
+"""The report from results written by hand: it says what they hold, calls a tie a tie, and no text of a user becomes part of the page."""
+
+import json
+import re
+import shutil
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+from reported_results import WINNER, trial_rows, write_results
+
+from flows.report import choices, front, page, progress, trials
+from flows.report.facts import Facts, read
+from flows.report.html import Table, element
+
+HOSTILE = "</script><script>alert(1)</script><b>\"'&|"
+
+
+class Reader(HTMLParser):
+    """Collects the elements of a page, and the text of each section."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self.texts: dict[str, str] = {}
+        self._section = ""
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        """Note an element."""
+        self.elements.append((tag, dict(attrs)))
+        if tag == "section":
+            self._section = str(dict(attrs)["id"])
+
+    def handle_data(self, data: str) -> None:
+        """Note text."""
+        self.texts[self._section] = self.texts.get(self._section, "") + data + " "
+
+    def all(self, *tags: str) -> list[dict[str, str | None]]:
+        """The attributes of all elements of these kinds."""
+        return [attributes for tag, attributes in self.elements if tag in tags]
+
+
+def written(facts: Facts) -> str:
+    return page.page(facts, page.sections(facts))
+
+
+def told(facts: Facts) -> dict[str, str]:
+    """The text of each section, every space once."""
+    return {name: " ".join(text.split()) for name, text in Reader(written(facts)).texts.items()}
+
+
+@pytest.fixture
+def facts(tmp_path: Path) -> Facts:
+    return read(write_results(tmp_path))
+
+
+def test_the_answer_comes_first_with_its_spread(facts: Facts) -> None:
+    text = told(facts)
+    assert next(iter(name for name in text if name)) == "answer"
+    for words in ("0.9400 ± 0.0141", "mean and spread of 2 seeds, 40 examples", "0.2 ms", "0.19 to 0.21", "20 KiB", "1,009 parameters"):
+        assert words in text["answer"]
+    assert "latency_ms 0.21 <= 0.5" in text["answer"]
+    assert "+0.0300, noise ±0.0500: within noise" in text["answer"]
+
+
+def test_one_seed_has_no_spread_and_a_missed_steadiness_is_told(tmp_path: Path) -> None:
+    results = write_results(tmp_path, export_manifest={"latency": {"steady": False}, "constraints": None})
+    details = json.loads((results / "train" / "details.json").read_text())
+    details["seeds"] = {"seed_0": {"accuracy": 0.95}}
+    (results / "train" / "details.json").write_text(json.dumps(details))
+    manifest = json.loads((results / "export" / "manifest.json").read_text()) | {"constraints": {}}
+    (results / "export" / "manifest.json").write_text(json.dumps(manifest))
+    answer = told(read(results))["answer"]
+    assert "±" not in answer.split("What ships")[0]
+    assert "one seed, so its spread is not known" in answer
+    assert "The machine was not steady" in answer
+    assert "the objective names no constraint" in answer
+
+
+def test_nothing_is_loaded_and_everything_is_forbidden(facts: Facts) -> None:
+    text = written(facts)
+    assert re.findall(r"(?:https?:)?//\w", text) == []
+    reader = Reader(text)
+    loaded = [attributes.get("src") or attributes.get("href") for attributes in reader.all("script", "link", "img", "iframe", "source")]
+    assert loaded == ["data:,", None]
+    [rule] = [attributes["content"] for attributes in reader.all("meta") if attributes.get("http-equiv") == "Content-Security-Policy"]
+    assert str(rule).startswith("default-src 'none'; style-src 'sha256-")
+    assert "unsafe" not in str(rule)
+    assert [attributes for _, attributes in reader.elements if any(name == "style" or name.startswith("on") for name in attributes)] == []
+
+
+def test_what_a_user_has_written_stays_text(tmp_path: Path) -> None:
+    rows = trial_rows()
+    for row in rows:
+        row[HOSTILE] = row.pop("operation")
+    rows[3]["error"] = HOSTILE
+    results = write_results(tmp_path, [HOSTILE, "dog"], rows)
+    for name in ("best", "candidates", "telemetry"):
+        path = results / "search" / f"{name}.json"
+        path.write_text(path.read_text().replace('"operation"', json.dumps(HOSTILE)))
+    found = read(results)
+    reader = Reader(written(found))
+    assert len(reader.all("script")) == 1
+    assert reader.all("b") == []
+    for section in ("confusion", "network", "choices", "failures", "trials"):
+        assert HOSTILE in reader.texts[section]
+    tables = page.markdown(page.sections(found))
+    assert "<script>" not in tables
+    effects = [line for line in tables.splitlines() if line.startswith("| &lt;/script")]
+    assert len(effects) > 3
+    assert {line.count("|") - line.count("\\|") for line in effects} <= {3, 4, 7, 8}  # those of the tables that hold choices
+
+
+def test_the_page_can_be_read_without_seeing_it(facts: Facts) -> None:
+    text = written(facts)
+    reader = Reader(text)
+    names = [attributes["id"] for _, attributes in reader.elements if "id" in attributes]
+    assert len(names) == len(set(names))
+    targets = [str(attributes["href"])[1:] for attributes in reader.all("a")]
+    assert len(targets) > 20
+    assert [target for target in targets if target not in names] == []
+    assert len(reader.all("table")) == len(reader.all("caption")) >= 10
+    assert [attributes for attributes in reader.all("th") if attributes.get("scope") not in ("row", "col")] == []
+    assert [attributes for attributes in reader.all("svg") if not {"aria-hidden", "aria-label"} & set(attributes)] == []
+    labelled = {attributes.get("for") for attributes in reader.all("label")}
+    loose = [
+        attributes for attributes in reader.all("input", "select") if attributes["id"] not in (*labelled, "filter", "status", "decisions")
+    ]
+    assert loose == []
+
+
+def test_equal_results_give_an_equal_page(facts: Facts, tmp_path: Path) -> None:
+    (tmp_path / "other").mkdir()
+    shutil.copytree(tmp_path / "results", tmp_path / "other" / "results")
+    assert written(read(tmp_path / "other" / "results")) == written(facts)
+
+
+def test_random_search_is_compared_as_far_as_its_trials_tell(facts: Facts) -> None:
+    curve = progress.curve(facts)
+    assert [row[0] for row in curve] == [1, 2, 3, 4]
+    values = [facts.trials[number].metrics["accuracy"] for number in (0, 1, 2, 4)]
+    assert curve[0][1] == pytest.approx(sum(values) / 4)
+    assert curve[-1][1] == max(values)
+    assert all(low <= middle <= high for _, middle, low, high in curve)
+    assert "too few random trials to say" in progress.sentence(facts)
+
+
+@pytest.mark.parametrize(
+    ("random", "words"),
+    [
+        ([], "no trial was drawn at random"),
+        ([0], "too few random trials to say"),
+        (list(range(14)), "this search is random search"),
+    ],
+)
+def test_what_random_trials_say(tmp_path: Path, random: list[int], words: str) -> None:
+    found = read(write_results(tmp_path, search_telemetry={"random": random}))
+    assert progress.sentence(found).startswith(words)
+    assert bool(progress.curve(found)) == (len(random) >= progress.LEAST_RANDOM)
+    written(found)
+
+
+def test_a_search_that_finds_what_most_random_trials_have_found_says_so(tmp_path: Path) -> None:
+    rows = trial_rows()
+    for row in rows:
+        row |= {"accuracy": 0.9, "score": 0.9} if row["status"] == "done" else {}
+    found = read(write_results(tmp_path, trials=rows, search_telemetry={"random": [0, 1, 2, 4, 5]}))
+    assert progress.sentence(found).startswith("no more than random search would have found: the best of 12 trials is one of the 5 random")
+
+
+def test_a_search_that_beats_many_random_trials_says_so(tmp_path: Path) -> None:
+    rows = trial_rows(80)
+    for row in rows[13:]:
+        row |= {"status": "done", "accuracy": 0.8, "score": 0.8, "reused": ""}
+    rows[79] |= {"accuracy": 0.99, "score": 0.99}
+    found = read(write_results(tmp_path, trials=rows, search_telemetry={"random": list(range(14, 79))}))
+    low, high = (float(text) for text in re.findall(r"([\d.]+)%", progress.sentence(found))[-2:])
+    assert (low, high > 95) == (0, True)  # 65 random trials do not bound what 78 would find
+    assert "better beyond noise" in progress.sentence(found)
+
+
+def test_the_front_is_what_nothing_dominates(facts: Facts) -> None:
+    rows = front.front(facts, "latency_ms")
+    done = [row for row in facts.trials if row.comparable]
+    for row in rows:
+        better = [
+            other
+            for other in done
+            if other.metrics["accuracy"] > row.metrics["accuracy"] and other.metrics["latency_ms"] <= row.metrics["latency_ms"]
+        ]
+        assert better == []
+    assert rows[0].number == 0
+    assert front.costs(facts) == ["latency_ms", "parameters"]
+
+
+def test_neighbours_differ_in_one_choice_and_ties_are_called_ties(facts: Facts) -> None:
+    winner = facts.trials[WINNER].architecture
+    found = choices.neighbours(facts)
+    assert {row.number for row, _ in found} == {
+        row.number for row in facts.trials if sum(row.architecture[name] != option for name, option in winner.items()) == 1
+    }
+    text = told(facts)["neighbours"]
+    assert re.search(r"\d of the 4 edits of one choice of trial 9 were tried", text)
+    assert "a tie: within noise" in text
+    assert "worse beyond noise" not in text or "better beyond noise" not in text
+
+
+def test_failures_are_counted_by_reason(facts: Facts) -> None:
+    text = told(facts)["failures"]
+    assert "2 of 14 trials did not count." in text
+    assert "failed its loss diverged 1 7% trial 3: the loss <b>is</b> nan" in text
+    assert "rejected breaks a constraint 1 7% trial 6: too slow" in text
+
+
+def test_time_is_told_where_it_is_recorded(tmp_path: Path) -> None:
+    text = told(read(write_results(tmp_path, train_lineage={"seconds": None})))["cost"]
+    assert "search 10.0 s 33%" in text
+    assert "train not recorded" in text
+    assert "22.0 s in evaluations, 2.0 s each in the mean, the longest 4.0 s" in text
+
+
+def test_the_chain_leads_from_the_file_to_the_data(facts: Facts) -> None:
+    text = told(facts)["origin"]
+    at = [
+        text.index(words)
+        for words in ("f" * 64, "g" * 64, "e" * 64, "train-abc", "trial 9 of 14", "search-abc", "predictor, initial 5", "d" * 64)
+    ]
+    assert at == sorted(at)
+
+
+def test_trials_without_the_metric_of_the_winner_are_compared_by_the_objective(tmp_path: Path) -> None:
+    rows = [{("flops" if name == "accuracy" else name): value for name, value in row.items()} for row in trial_rows()]
+    for row in rows:
+        row["flops"] = 10 if row["status"] == "done" else ""
+    objective = {"metrics": ["-flops"], "constraints": {}, "choose": "best"}
+    found = read(write_results(tmp_path, trials=rows, search_best={"objective": objective}))
+    assert (found.measure, found.sign, found.noisy) == ("flops", -1, False)
+    assert "all 10 trials that can be compared score the same" in told(found)["choices"]
+
+
+def test_too_few_trials_are_called_so(tmp_path: Path) -> None:
+    found = read(write_results(tmp_path, trials=[row for row in trial_rows() if row["number"] in (0, 1, WINNER)]))
+    assert "3 trials of different functions can be compared, and 10 are the least" in told(found)["choices"]
+
+
+def test_of_very_many_trials_the_best_are_listed(facts: Facts, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(trials, "MOST", 5)
+    listed = trials.listed(facts)
+    best = sorted(facts.scored, key=lambda row: row.metrics["accuracy"], reverse=True)[:5]
+    assert sorted(row.number for row in listed) == [row.number for row in listed]
+    assert sum(row.metrics["accuracy"] for row in listed) == pytest.approx(sum(row.metrics["accuracy"] for row in best))
+    assert "The best 5 of 14 trials are listed" in told(facts)["trials"]
+
+
+def test_a_choice_may_have_the_name_of_a_column(tmp_path: Path) -> None:
+    results = write_results(tmp_path)
+    path = results / "search" / "trials.csv"
+    header, rest = path.read_text().split("\n", 1)
+    path.write_text(header.replace("depth,kernel,operation", "status,error,accuracy") + "\n" + rest)
+    found = read(results)
+    assert set(found.trials[0].architecture) == {"status", "error", "accuracy"}
+    assert found.trials[0].status == "done"
+    assert found.trials[0].metrics["accuracy"] == 0.9
+
+
+def test_tables_are_told_to_prefect_too(facts: Facts) -> None:
+    text = page.markdown(page.sections(facts))
+    for title in (
+        "Answer",
+        "What it costs to be good",
+        "What the choices are worth",
+        "One edit from what ships",
+        "Failures by reason",
+        "Time and cost",
+    ):
+        assert f"### {title}\n" in text
+
+
+def test_markup_is_made_only_of_markup() -> None:
+    made = element("p", {"title": '"<'}, "<b>", element("i", None, "&"))
+    assert made == '<p title="&quot;&lt;">&lt;b&gt;<i>&amp;</i></p>'
+    assert element("input", {"checked": True, "hidden": False, "name": None, "value": 0.5}) == '<input checked value="0.5">'
+    table: Any = Table("caption", ("a", "b"), [("x|y", element("svg"))], frozenset(("b",)))
+    assert table.markdown().splitlines()[2:] == ["| a | b |", "| --- | ---: |", "| x\\|y |  |"]
