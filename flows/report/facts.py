@@ -17,7 +17,7 @@ STAGES = ("prepare", "search", "train", "export")
 @final
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One trial of trials.csv. `comparable`: its score can be compared with the others' and it is `done`."""
+    """One trial of trials.csv. `comparable`: its score can be compared with the others' and it is `done`. `made_from`: by number."""
 
     number: int
     status: str
@@ -29,6 +29,7 @@ class Row:
     architecture: Mapping[str, str]
     comparable: bool
     random: bool
+    made_from: tuple[int, ...]
 
 
 @final
@@ -140,6 +141,7 @@ def _trials(path: Path, comparable: set[int], random: set[int]) -> Iterator[Row]
             architecture=dict(zip(choices, row[told + 3 :], strict=True)),
             comparable=number in comparable,
             random=number in random,
+            made_from=tuple(int(source) for source in row[header.index("origin")].split()),
         )
 
 

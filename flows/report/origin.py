@@ -1,28 +1,29 @@
 """Where the file comes from: each link from its bytes back to the data, as the results record it."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from flows.report.facts import Facts, Row
 from flows.report.html import Markup, Section, Table, element, note
 from flows.report.words import count, figure, settings
+from nas.ancestry import ancestors
 
 _LATEST = 8
-"""So many steps of the way to the winner are shown at most."""
+"""So many trials of a family are shown at most."""
 
 
 def section(facts: Facts) -> Section:
     """The chain as a table, the way to the winner, and all settings to unfold."""
     chain = Table("From the file to the data", ("link", "what", "identity"), list(links(facts)))
-    way = Table("How the search came to it", ("trial", facts.measure, "nearest earlier trial", "edits"), list(steps(facts)))
+    way = Table("What it descends from", ("trial", facts.measure, "made from", "what is new in it"), list(steps(facts)))
     parts: list[Markup] = [chain.html()]
     if way.rows:
         parts += [
             way.html(),
             note(
-                "Trials that were the best when they came, and what ships. The nearest earlier trial is the one with the fewest "
-                "different choices; whether the strategy made the one from the other is not recorded."
+                f"The strategy says what it made a proposal from; what was drawn by chance is made from none. At most {_LATEST} trials are "
+                "shown, the nearest to what ships; `nasflow why` tells the whole chain, and whether each link holds."
             ),
         ]
     return Section("origin", "Where it comes from", [*parts, *_unfold(facts)], [chain, *([way] if way.rows else [])])
@@ -52,26 +53,26 @@ def links(facts: Facts) -> Iterator[tuple[str, str, str]]:
 
 
 def steps(facts: Facts) -> Iterator[tuple[str, str, str, str]]:
-    """The trials that improved on all before them, up to what ships, each with its nearest earlier trial."""
+    """What ships and the trials that it descends from, the oldest first, each with what it was made from and what is new in it."""
     rows = {row.number: row for row in facts.trials}
-    improved = [int(number) for number, _ in facts.telemetry["best_so_far"] if number <= facts.shipped["trial"]]
-    for number in dict.fromkeys((*improved[-_LATEST:], int(facts.shipped["trial"]))):
-        row = rows[number]
-        earlier = [other for other in facts.trials if other.number < number and other.reused is None]
+    family = ancestors({row.number: row.made_from for row in facts.trials}, int(facts.shipped["trial"]))
+    for number in sorted(list(family)[:_LATEST]):
+        row, sources = rows[number], [rows[source] for source in family[number] if source in rows]
         value = figure(row.metrics[facts.measure]) if facts.measure in row.metrics else ""
-        if not earlier:
-            yield str(number), value, "none", "the first"
-            continue
-        nearest = min(earlier, key=lambda other: (len(_edits(other, row)), -other.number))
-        edits = _edits(nearest, row)
+        edits = _edits(sources, row)
         shown = "; ".join(edits[:4]) + (f"; and {len(edits) - 4} more" if len(edits) > 4 else "")
-        yield str(number), value, f"trial {nearest.number}, {count(len(edits), 'edit')}", shown
+        named = " and ".join(f"trial {source}" for source in family[number])
+        yield str(number), value, named or "none", shown if sources else "all of it"
 
 
-def _edits(one: Row, other: Row) -> list[str]:
-    return [
-        f"{name} {one.architecture[name]} to {option}" for name, option in other.architecture.items() if one.architecture[name] != option
-    ]
+def _edits(sources: Sequence[Row], row: Row) -> list[str]:
+    """The choices that none of the sources has so."""
+    found = []
+    for name, option in row.architecture.items():
+        before = dict.fromkeys(source.architecture[name] for source in sources)
+        if option not in before:
+            found.append(f"{name} {' or '.join(before)} to {option}")
+    return found
 
 
 def _run(lineage: Mapping[str, Any], place: str) -> tuple[str, str]:

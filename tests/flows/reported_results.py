@@ -55,6 +55,8 @@ def trial_rows(count: int = 14) -> list[dict[str, Any]]:
             "number": number,
             "status": "done",
             "steps": 10,
+            "parent": "",
+            "origin": {WINNER: "4 2", 4: "2"}.get(number, ""),
             "score": accuracy_of(answers),
             "accuracy": accuracy_of(answers),
         }

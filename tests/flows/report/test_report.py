@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from reported_results import WINNER, trial_rows, write_results
 
-from flows.report import choices, front, page, progress, trials
+from flows.report import choices, front, origin, page, progress, trials
 from flows.report.facts import Facts, read
 from flows.report.html import Table, element
 
@@ -228,6 +228,17 @@ def test_the_chain_leads_from_the_file_to_the_data(facts: Facts) -> None:
         for words in ("f" * 64, "g" * 64, "e" * 64, "train-abc", "trial 9 of 14", "search-abc", "predictor, initial 5", "d" * 64)
     ]
     assert at == sorted(at)
+
+
+def test_what_ships_descends_from_trials_that_are_named(facts: Facts) -> None:
+    rows = {row.number: row.architecture for row in facts.trials}
+    found = {number: (sources, edits) for number, _, sources, edits in origin.steps(facts)}
+    assert list(found) == ["2", "4", str(WINNER)]
+    assert found["2"] == ("none", "all of it")
+    assert found["4"][0] == "trial 2"
+    assert found[str(WINNER)][0] == "trial 4 and trial 2"
+    new = [name for name, option in rows[WINNER].items() if option not in (rows[4][name], rows[2][name])]
+    assert [edit.split()[0] for edit in found[str(WINNER)][1].split("; ") if edit] == new
 
 
 def test_trials_without_the_metric_of_the_winner_are_compared_by_the_objective(tmp_path: Path) -> None:
