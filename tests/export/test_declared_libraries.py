@@ -9,9 +9,11 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 OURS = {"flows", "nas", "export"}
-PUBLISHED_AS = {"PIL": "pillow", "sklearn": "scikit-learn", "ruamel": "ruamel.yaml", "pydantic_core": "pydantic"}
+PUBLISHED_AS = {"PIL": "pillow", "google": "protobuf", "sklearn": "scikit-learn", "ruamel": "ruamel.yaml", "pydantic_core": "pydantic"}
 # Started as programs or loaded by others, and so imported nowhere.
-STARTED = {"onnxscript", "uvloop", "httptools"}
+STARTED = {"onnxscript", "uvloop", "httptools", "dvc-s3", "sqlalchemy"}
+OPTIONAL = ("dask", "s3")
+"""What is for those who have a cluster, or a remote in S3."""
 
 
 # What is for tests of others' components needs what tests need.
@@ -39,7 +41,8 @@ def test_imported_and_declared_libraries_are_the_same() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     ours = {path for room in OURS for path in (ROOT / room).rglob("*.py")}
     testing = {path for path in ours if path.is_relative_to(TESTING)}
-    product, found = declared(project["dependencies"]), imported(ours - testing)
+    extras = [line for name in OPTIONAL for line in project["optional-dependencies"][name]]
+    product, found = declared([*project["dependencies"], *extras]), imported(ours - testing)
     assert found - product == set()
     assert product - found - STARTED == set()
     assert imported(testing) - product - declared(project["optional-dependencies"]["test"]) == set()

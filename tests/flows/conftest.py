@@ -1,4 +1,4 @@
-"""A fake project per test, and one real Prefect server for the whole session."""
+"""A fake project per test, and one real Prefect server for each file."""
 
 import contextlib
 import os
@@ -25,16 +25,30 @@ def project(tmp_path: Path) -> Iterator[Project]:
             process.kill()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The API address of a Prefect server that lives as long as the session."""
+    """The API address of a Prefect server that lives as long as the file's tests, and does nothing by itself."""
+    with running_server(tmp_path_factory.mktemp("prefect"), {"PREFECT__SERVER_EPHEMERAL": "1", "PREFECT__SERVER_FINAL": "1"}) as url:
+        yield url
+
+
+@pytest.fixture(scope="module")
+def whole_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """As `server`, with the services that schedule."""
+    with running_server(tmp_path_factory.mktemp("prefect"), {}) as url:
+        yield url
+
+
+@contextlib.contextmanager
+def running_server(home: Path, services: dict[str, str]) -> Iterator[str]:
+    """The API address of a Prefect server whose database lies in `home`."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    home = tmp_path_factory.mktemp("prefect")
-    environment = {**os.environ, "PREFECT_HOME": str(home), "PREFECT_SERVER_ANALYTICS_ENABLED": "false", "DO_NOT_TRACK": "1"}
+    quiet = {"PREFECT_SERVER_ANALYTICS_ENABLED": "false", "DO_NOT_TRACK": "1", "PREFECT_UI_ENABLED": "0"}
     command = [sys.executable, "-m", "uvicorn", "--factory", "prefect.server.api.server:create_app", "--port", str(port)]
     with (home / "log").open("wb") as log:
+        environment = {**os.environ, **quiet, **services, "PREFECT_HOME": str(home)}
         process = subprocess.Popen([*command, "--log-level", "error"], env=environment, stdout=log, stderr=log)
     url = f"http://127.0.0.1:{port}/api"
     try:

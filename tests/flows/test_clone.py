@@ -62,7 +62,7 @@ def broken(chain: Chain) -> dict[str, list[str]]:
 
 
 def test_a_fresh_clone_has_nothing_to_run_and_its_model_tells_the_whole_chain(clone: RealProject) -> None:
-    assert clone.run("dvc", "repro").stdout.count("didn't change, skipping") == 4
+    assert clone.run("dvc", "repro").stdout.count("didn't change, skipping") == 5
     assert json.loads(clone.run("dvc", "status", "--json").stdout) == {}
     assert not (clone.root / ".nasflow").exists() or not list((clone.root / ".nasflow").glob("search-*"))
     done = clone.run("nasflow", "why")

@@ -45,6 +45,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StageProject]:
         constraints = {"latency_ms": "<= 1000", "file_bytes": "<= 1e9"}
         objective = {"metrics": ["accuracy"], "constraints": constraints}
         about = {"space": SEARCH["space"], "search": "0123", "metric": "accuracy", "sign": 1, "objective": objective}
+        about |= {"strategy": {"name": "random"}, "ancestors": {}, "inputs": {}}
         (folder / "best.json").write_text(json.dumps({**offered[0], **about}))
         (folder / "candidates.json").write_text(json.dumps(offered))
         yield made
@@ -159,5 +160,7 @@ def test_the_choice_is_trained_and_shipped_without_a_search(project: StageProjec
 def test_what_a_choice_writes_is_read_by_no_search() -> None:
     stages = YAML(typ="safe").load((Path(__file__).parents[2] / "dvc.yaml").read_text())["stages"]
     written = ("train.trial", "export.measured")
-    readers = {name for name, stage in stages.items() for key in stage["params"] if any(f"{one}.".startswith(f"{key}.") for one in written)}
+    readers = {
+        name for name, stage in stages.items() for key in stage.get("params", []) if any(f"{one}.".startswith(f"{key}.") for one in written)
+    }
     assert readers == {"train", "export"}

@@ -101,8 +101,9 @@ def test_without_crossover_the_proposals_are_those_of_before_there_was_one() -> 
     for seed in range(20):
         rng = np.random.default_rng(seed)
         parent = max(rng.choice(6, size=3, replace=False), key=lambda index: 5 - index)
-        expected = WIDE.mutate(history[5 - int(parent)].architecture, rng)
-        assert Evolution(population=6, tournament=3).bind(WIDE).ask(history, np.random.default_rng(seed)) == Proposal(expected)
+        winner = history[5 - int(parent)]
+        expected = Proposal(WIDE.mutate(winner.architecture, rng), origin=(winner.number,))
+        assert Evolution(population=6, tournament=3).bind(WIDE).ask(history, np.random.default_rng(seed)) == expected
 
 
 class Matches(Evaluator):
