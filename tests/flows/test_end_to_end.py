@@ -145,7 +145,7 @@ def test_an_experiment_overrides_a_setting_and_continues_the_search(copied: Real
 
 
 def test_the_flow_and_dvc_agree_and_nothing_runs_twice(copied: RealProject, served: RealProject) -> None:
-    first = copied.run("nasflow", "run")  # with a server of its own
+    first = served.run("nasflow", "run")  # one that is killed, in tests/kills, has a server of its own
     for stage in STAGES:
         assert f"{stage}: cached" in first.stdout
     assert "best architecture" in first.stdout
