@@ -7,8 +7,7 @@ from http.client import HTTPException
 from pathlib import Path
 from typing import Any
 
-from ruamel.yaml import YAML
-
+from flows import lineage
 from flows.tracking import WORK
 from nas import atomic
 
@@ -39,7 +38,7 @@ def look(root: Path, say: Callable[[str], None]) -> None:
 
 def _addresses(root: Path) -> dict[str, str]:
     """The SHA-256 that the settings give by address."""
-    source = YAML(typ="safe").load((root / "params.yaml").read_text()).get("prepare", {}).get("source", {})
+    source = lineage.parse((root / "params.yaml").read_text()).get("prepare", {}).get("source", {})
     if not isinstance(source, Mapping) or not isinstance(source.get("url"), str):
         return {}
     return {f"{source['url'].rstrip('/')}/{name}": checksum for name, checksum in source.get("sha256", {}).items()}

@@ -10,9 +10,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from ruamel.yaml import YAML
-
-from flows import addresses, tracking, watched
+from flows import addresses, lineage, tracking, watched
+from flows.printing import last_error_of_dvc
 
 Say = Callable[[str], None]
 
@@ -20,7 +19,7 @@ Say = Callable[[str], None]
 def refresh(root: Path, say: Say) -> None:
     """Bring the data that stages of `root` read up to date; whoever calls holds the project's lock. `say` is told what was done."""
     files = list(dict.fromkeys(file for path in watched.paths(root) for file in tracked_by(root, path)))
-    imported = [file for file in files if "deps" in _content(root / file)]
+    imported = [file for file in files if "deps" in lineage.parse((root / file).read_text())]
     if imported:
         _update(root, imported, say)
     kept = [file for file in files if file not in imported]
@@ -60,7 +59,7 @@ def _update(root: Path, files: list[str], say: Say) -> None:
             say(f"the source of {file} has changed: the new data were fetched")
             continue
         tracking.dvc(root, "checkout", file)
-        say(f"the source of {file} has changed but could not be fetched, {here}: {_last(done.stderr)}")
+        say(f"the source of {file} has changed but could not be fetched, {here}: {last_error_of_dvc(done.stderr)}")
 
 
 def _has_changed(root: Path, file: str) -> bool:
@@ -84,7 +83,7 @@ def _follow(root: Path, files: list[str], say: Say) -> None:
     try:
         differing: dict[str, Any] = json.loads(answer.stdout)
     except ValueError:
-        say(f"whether the data are what {', '.join(files)} name could not be told: {_last(answer.stderr)}")
+        say(f"whether the data are what {', '.join(files)} name could not be told: {last_error_of_dvc(answer.stderr)}")
         return
     for file in (name for name in files if name in differing):
         done = tracking.dvc(root, "checkout", file)
@@ -95,14 +94,5 @@ def _follow(root: Path, files: list[str], say: Say) -> None:
         elif "confirmation" in done.stderr:
             say(f"the data of {file} have changes of their own, and the run takes them as they are: `dvc add` keeps them as a version")
         else:
-            say(f"the version that {file} names could not be had, so the run goes on with the data that are there: {_last(done.stderr)}")
-
-
-def _content(path: Path) -> dict[str, Any]:
-    content: dict[str, Any] | None = YAML(typ="safe").load(path.read_text())
-    return content or {}
-
-
-def _last(text: str) -> str:
-    lines = [line for line in text.splitlines() if line.startswith("ERROR")] or text.strip().splitlines()[-1:]
-    return lines[-1].removeprefix("ERROR: ") if lines else "DVC said nothing"
+            why = last_error_of_dvc(done.stderr)
+            say(f"the version that {file} names could not be had, so the run goes on with the data that are there: {why}")

@@ -1,12 +1,11 @@
 """What a search leaves to choose from: its finalists and its Pareto front, as records, a table and a picture."""
 
-import csv
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from flows import plots
+from flows import plots, tables
 from flows.candidates import FILE
 from flows.searches import Search
 from nas import atomic
@@ -57,17 +56,10 @@ def write(target: Path, trials: Sequence[Trial], offered: Sequence[Mapping[str, 
     names = axes(trials, objective)
     front = {trial.number for trial in pareto_front(_by_both(trials, objective, names))}
     rows = [[trial.number, *values, int(trial.number in front)] for trial, values in _points(trials, names)]
-    _write_rows(target / FRONT, ["trial", names[1], names[0], "low", "high", "front"], rows)
+    tables.write(target / FRONT, ["trial", names[1], names[0], "low", "high", "front"], rows)
     kinds = [[row[0], *row[1:5], "front" if row[5] else "dominated", names[1], names[0]] for row in rows]
-    _write_rows(target / DRAWN, ["trial", "cost", "score", "low", "high", "kind", "cost_is", "score_is"], kinds)
+    tables.write(target / DRAWN, ["trial", "cost", "score", "low", "high", "kind", "cost_is", "score_is"], kinds)
     plots.front(target / PLOT, [(row[1], row[2], row[3], row[4], bool(row[5])) for row in rows], names)
-
-
-def _write_rows(path: Path, header: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
-    with path.open("w", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(header)
-        writer.writerows(rows)
 
 
 def _by_both(trials: Sequence[Trial], objective: Objective, names: tuple[str, str]) -> list[Trial]:

@@ -18,7 +18,9 @@ from pathlib import Path
 from typing import Any, final
 from urllib.parse import unquote, urlsplit
 
+from export.files import digest
 from flows import console, tracking
+from flows.printing import last_error_of_dvc
 from nas import atomic
 
 FOLDER = "data"
@@ -73,7 +75,7 @@ def bring(root: Path, source: str, to: str | None, sha256: str | None) -> Import
             raise
     files = [path for path in target.rglob("*") if path.is_file()] if target.is_dir() else [target]
     size = sum(path.stat().st_size for path in files)
-    return Imported(target.relative_to(root).as_posix(), len(files), size, None if target.is_dir() else _digest(target))
+    return Imported(target.relative_to(root).as_posix(), len(files), size, None if target.is_dir() else digest(target))
 
 
 def source_for(root: Path, path: str) -> dict[str, Any]:
@@ -113,7 +115,7 @@ def _fetch(root: Path, url: str, target: Path, sha256: str | None) -> None:
     if sha256 is not None:
         if target.is_dir():
             raise ImportingError(f"{url} is a folder, which has no SHA-256 of its own: leave --sha256 out")
-        _compare(url, _digest(target), sha256)
+        _compare(url, digest(target), sha256)
 
 
 def _copy(root: Path, source: Path, target: Path, sha256: str | None) -> None:
@@ -129,17 +131,17 @@ def _copy(root: Path, source: Path, target: Path, sha256: str | None) -> None:
         for count, path in enumerate(files, 1):
             copy = place / path.relative_to(source) if source.is_dir() else place
             copy.parent.mkdir(parents=True, exist_ok=True)
-            digest = hashlib.sha256()
+            summed = hashlib.sha256()
             with path.open("rb") as reading, copy.open("xb") as writing:
                 while chunk := reading.read(_CHUNK):
-                    digest.update(chunk)
+                    summed.update(chunk)
                     writing.write(chunk)
                     done += len(chunk)
                     report(done // _CHUNK, f"{count} of {len(files)} files")
                 writing.flush()
                 os.fsync(writing.fileno())
             if sha256 is not None:
-                _compare(str(source), digest.hexdigest(), sha256)
+                _compare(str(source), summed.hexdigest(), sha256)
         os.replace(place, target)
     atomic.sync_folder(target.parent)
 
@@ -154,11 +156,6 @@ def _aside(target: Path) -> Iterator[Path]:
 def _compare(what: str, found: str, wanted: str) -> None:
     if found != wanted.lower():
         raise ImportingError(f"{what} has the SHA-256 {found}, but {wanted} was expected: correct the checksum or the address")
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _remove(target: Path) -> None:
@@ -176,5 +173,5 @@ def _dvc(root: Path, *words: str, shown: bool = False) -> None:
     errors = None if shown else subprocess.PIPE
     done = subprocess.run(command, cwd=root, env=tracking.environment(), stdout=subprocess.DEVNULL, stderr=errors, text=True, check=False)
     if done.returncode:
-        lines = [line.removeprefix("ERROR: ") for line in (done.stderr or "").splitlines() if line.startswith("ERROR: ")]
-        raise ImportingError(f"DVC did not take the data: {lines[-1] if lines else 'it says above why'}; nothing was imported")
+        why = "it says above why" if shown else last_error_of_dvc(done.stderr)
+        raise ImportingError(f"DVC did not take the data: {why}; nothing was imported")

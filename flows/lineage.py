@@ -155,7 +155,7 @@ def _as_record(stage: str, lock: Mapping[str, Any]) -> dict[str, Any]:
 def _differences(was: Mapping[str, Any], now: Mapping[str, Any], verb: str) -> Iterator[str]:
     stage = was["stage"]
     cause = "it was changed while the stage ran" if verb == "is now" else "it was changed while the stage ran, or by `dvc commit`"
-    for name, before, after in _leaves("", was["params"], now["params"]):
+    for name, before, after in leaves("", was["params"], now["params"]):
         yield f"{stage}: setting {name} was {before} when the stage read it, {verb} {after}: {cause}."
     for path in sorted(was["deps"].keys() | now["deps"].keys()):
         before, after = was["deps"].get(path, MISSING), now["deps"].get(path, MISSING)
@@ -163,9 +163,10 @@ def _differences(was: Mapping[str, Any], now: Mapping[str, Any], verb: str) -> I
             yield f"{stage}: {path} was {before} (md5) when the stage read it, {verb} {after}: {cause}."
 
 
-def _leaves(prefix: str, was: Any, now: Any) -> Iterator[tuple[str, str, str]]:
+def leaves(prefix: str, was: Any, now: Any) -> Iterator[tuple[str, str, str]]:
+    """Where two values of a setting differ: the dotted name, and what it was and is, in words."""
     if isinstance(was, dict) and isinstance(now, dict):
         for key in sorted(was.keys() | now.keys()):
-            yield from _leaves(f"{prefix}.{key}" if prefix else key, was.get(key, MISSING), now.get(key, MISSING))
+            yield from leaves(f"{prefix}.{key}" if prefix else key, was.get(key, MISSING), now.get(key, MISSING))
     elif was != now or type(was) is not type(now):
         yield prefix, str(was), str(now)

@@ -48,7 +48,8 @@ def int8_of(root: Path, settings: Settings, entry: Search, bench: Bench, record:
 
     def told(trial: Trial) -> dict[str, Any]:
         try:
-            found = {**judge.inspect(trial.proposal), **judge.reassess(trial, "confirm")}
+            with judge.measuring():
+                found = {**judge.inspect(trial.proposal), **judge.reassess(trial, "confirm")}
         except (LimitError, QuantizeError, MeasureError) as error:
             return {"error": str(error)}
         ratio = found["int8_latency_ms"] / found["latency_ms"]

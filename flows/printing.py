@@ -40,6 +40,12 @@ def read(output: int) -> bytes:
         return b""
 
 
+def last_error_of_dvc(text: str) -> str:
+    """The last error among the lines that DVC has written, or else its last line."""
+    lines = [line for line in text.splitlines() if line.startswith("ERROR")] or text.strip().splitlines()[-1:]
+    return lines[-1].removeprefix("ERROR: ") if lines else "DVC said nothing"
+
+
 @final
 class Printed:
     """Writes what it is fed to standard output, and gives every plain line to `on_line`."""

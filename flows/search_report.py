@@ -1,11 +1,10 @@
 """What a search leaves for people and for the next stage: tables, a plot, the winner; and its leaderboard while it runs."""
 
-import csv
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, final
 
-from flows import console, front_report, plots, results
+from flows import console, front_report, plots, results, tables
 from flows.searches import Search
 from nas import atomic, failures
 from nas.components import describe
@@ -106,7 +105,7 @@ def write(target: Path, trials: Sequence[Trial], best: Mapping[str, Any], chosen
     _write_trials(target / "trials.csv", trials)
     curve = _best_so_far([trial for trial in trials if chosen.evaluator.comparable(trial)], chosen.objective)
     volumes = _volumes(trials)
-    _write_rows(target / "history.csv", ["trial", "score", "best", "hypervolume"], [(*row, volumes.get(row[0], "")) for row in curve])
+    tables.write(target / "history.csv", ["trial", "score", "best", "hypervolume"], [(*row, volumes.get(row[0], "")) for row in curve])
     plots.search_progress(target / "progress.png", curve, chosen.objective.metrics[0].removeprefix("-"))
     counts = {status: sum(trial.status == status for trial in trials) for status in _STATUSES}
     kinds = failures.counts(trials)
@@ -158,7 +157,7 @@ def _write_trials(path: Path, trials: Sequence[Trial]) -> None:
         answers = [trial.architecture[name] for name in choices]
         rows.append([trial.number, trial.status, steps, parent, origin, score, *measured, reused, kind, error, *answers])
     known = ["number", "status", "steps", "parent", "origin", "score"]
-    _write_rows(path, [*known, *metrics, "reused", "kind", "error", *choices], rows)
+    tables.write(path, [*known, *metrics, "reused", "kind", "error", *choices], rows)
 
 
 def _best_so_far(trials: Sequence[Trial], objective: Objective) -> list[tuple[int, float, float]]:
@@ -169,10 +168,3 @@ def _best_so_far(trials: Sequence[Trial], objective: Objective) -> list[tuple[in
             best = trial.score if best is None else max(trial.score, best)
             curve.append((trial.number, shown(objective, trial.score), shown(objective, best)))
     return curve
-
-
-def _write_rows(path: Path, header: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
-    with path.open("w", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(header)
-        writer.writerows(rows)

@@ -1,7 +1,6 @@
 """How a search stands, told by its files alone: no lock is taken, and nothing is written. Whoever runs it need not know."""
 
 import json
-import os
 import socket
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -11,7 +10,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import final
 
-from flows import run_state
+from flows import processes, run_state
 from flows.tracking import WORK
 from nas import failures, journal
 from nas.trial import Trial
@@ -122,15 +121,7 @@ def _searches(work: Path) -> Iterator[tuple[Path, run_state.State]]:
 
 def _lives(state: run_state.State) -> bool:
     """Whether the process that runs a search is there, as far as can be seen from here."""
-    if state.host != socket.gethostname():
-        return True
-    try:
-        os.kill(state.pid, 0)  # asks, and sends nothing
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
+    return state.host != socket.gethostname() or processes.is_alive(state.pid)
 
 
 def _changed(folder: Path) -> float:

@@ -28,3 +28,9 @@ def ancestors(known: Sources, number: int) -> dict[int, tuple[int, ...]]:
                 found[one] = tuple(known[one])
         level = [source for source in dict.fromkeys(source for one in level for source in known.get(one, ())) if source not in found]
     return found
+
+
+def changed(own: Mapping[str, str], sources: Sequence[Mapping[str, str]]) -> dict[str, tuple[str, str]]:
+    """The choices that none of the architectures that one was made from has so: what each of these has, and what it has itself."""
+    before = {name: dict.fromkeys(source[name] for source in sources) for name in own} if sources else {}
+    return {name: (" or ".join(known), own[name]) for name, known in before.items() if own[name] not in known}

@@ -74,7 +74,7 @@ ALLOWED = {
     ],
     "nas.testing": ["nas", "export"],
     "export": ["export"],
-    "flows.report": ["flows", "nas.ancestry", "nas.training.comparison"],
+    "flows.report": ["flows", "nas.ancestry", "nas.training.comparison", "nas.trial"],
     "flows": ["flows", "nas", "export"],
 }
 """What the files of a room may import of ours. Every room of nas may import nas.atomic."""

@@ -7,14 +7,18 @@ after Dodge, Gururangan, Card, Schwartz and Smith 2019, Show your work, section 
 from collections.abc import Callable, Sequence
 from math import comb
 
+import numpy as np
+
 
 def expected_best(values: Sequence[float], count: int) -> float:
     """The mean of the greatest of `count` of the values, over all ways to take so many of them; 1 <= count <= len(values)."""
     ordered, total = sorted(values), len(values)
     if not 1 <= count <= total:
         raise ValueError(f"the best of {count} of {total} values is not known: take at least one and at most all of them")
-    ways = comb(total, count)
-    return sum(value * (comb(place, count - 1) / ways) for place, value in enumerate(ordered) if place >= count - 1)
+    # How probable each is to be the greatest, the largest first: C(place, count - 1) / C(total, count), one from the one before.
+    places = np.arange(total - 1, count - 1, -1)
+    chances = count / total * np.cumprod([1.0, *((places - count + 1) / places)])
+    return float(chances @ np.array(ordered[count - 1 :][::-1]))
 
 
 def best_range(values: Sequence[float], count: int, coverage: float = 0.9) -> tuple[float, float]:

@@ -5,7 +5,7 @@ from dataclasses import replace
 from functools import partial
 
 from flows.report.charts import interval
-from flows.report.effects import LEAST_OF_OPTION, LEAST_TRIALS, Effects, main_effects
+from flows.report.effects import LEAST_OF_OPTION, LEAST_TRIALS, Effects
 from flows.report.facts import Facts, Row
 from flows.report.html import Content, Markup, Section, Table, element, note, paragraph
 from flows.report.words import count, figure, verdict
@@ -16,16 +16,10 @@ _SHOWN = 8
 """So many choices are shown at once; the others unfold."""
 
 
-def effects(facts: Facts) -> Effects | None:
-    """The effects of all options on the measure, greater for better; None where nothing can be said."""
-    rows = facts.functions
-    return main_effects([row.architecture for row in rows], [facts.sign * row.metrics[facts.measure] for row in rows])
-
-
 def section(facts: Facts) -> Section:
     """Every option with its interval, the choices that matter most first."""
     title, rows = "What the choices are worth", facts.functions
-    found = effects(facts)
+    found = facts.effects
     if found is None:
         why = (
             f"{count(len(rows), 'trial')} of different functions can be compared, and {LEAST_TRIALS} are the least"

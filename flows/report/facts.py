@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any, final
 
 from flows.candidates import FILE as CANDIDATES
+from flows.report.effects import Effects, main_effects
+from nas.ancestry import named
 from nas.training.comparison import Comparison, Measured, compare
 
 STAGES = ("prepare", "search", "train", "export")
@@ -17,7 +19,8 @@ STAGES = ("prepare", "search", "train", "export")
 @final
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One trial of trials.csv. `comparable`: its score can be compared with the others' and it is `done`. `made_from`: by number."""
+    """One trial of trials.csv. `comparable`: its score can be compared with the others' and it is `done`. `made_from`: whose weights
+    it continues, then what its architecture was made from, by number."""
 
     number: int
     status: str
@@ -82,6 +85,12 @@ class Facts:
         """The scored trials without those that took over the result of another."""
         return [row for row in self.scored if row.reused is None]
 
+    @cached_property
+    def effects(self) -> Effects | None:
+        """The effects of all options on the measure, greater for better; None where nothing can be said."""
+        values = [self.sign * row.metrics[self.measure] for row in self.functions]
+        return main_effects([row.architecture for row in self.functions], values)
+
     def better_by(self, first: float, second: float) -> Comparison:
         """How much better the second of two values on `select` is, and the noise: none is known of what is no share of examples."""
         measured = [Measured((value,), int(self.dataset["counts"]["select"])) for value in (first, second)]
@@ -125,7 +134,7 @@ def _trials(path: Path, comparable: set[int], random: set[int]) -> Iterator[Row]
     """The rows of trials.csv by the places of their columns: a choice may have the name of another column."""
     with path.open(newline="") as file:
         header, *rows = csv.reader(file)
-    measured, told = header.index("score") + 1, header.index("reused")
+    parent, measured, told = header.index("parent"), header.index("score") + 1, header.index("reused")
     names, choices = header[measured:told], header[told + 3 :]
     for row in rows:
         number = int(row[0])
@@ -141,7 +150,7 @@ def _trials(path: Path, comparable: set[int], random: set[int]) -> Iterator[Row]
             architecture=dict(zip(choices, row[told + 3 :], strict=True)),
             comparable=number in comparable,
             random=number in random,
-            made_from=tuple(int(source) for source in row[header.index("origin")].split()),
+            made_from=named(int(row[parent]) if row[parent] else None, map(int, row[parent + 1].split())),
         )
 
 

@@ -4,6 +4,7 @@ from flows.report.charts import Chart, Line, Point, legend
 from flows.report.facts import Facts, Row
 from flows.report.html import Content, Section, Table, Value, element, note, paragraph
 from flows.report.words import count, figure, label
+from nas.trial import Score
 
 _COSTS = ("latency_ms", "parameters", "flops", "bytes", "peak_memory")
 
@@ -39,8 +40,8 @@ def costs(facts: Facts) -> list[str]:
 
 def front(facts: Facts, cost: str) -> list[Row]:
     """The trials that no other dominates, the cheapest first; of equals the first."""
-    rows = [row for row in facts.functions if cost in row.metrics]
-    found = [row for row in rows if not any(_dominates(facts, other, row, cost) for other in rows)]
+    rows = {_score(facts, row, cost): row for row in reversed(facts.functions) if cost in row.metrics}
+    found = [row for score, row in rows.items() if not any(other.dominates(score) for other in rows)]
     return sorted(found, key=lambda row: (row.metrics[cost], row.number))
 
 
@@ -73,14 +74,12 @@ def members(facts: Facts) -> Table:
     return Table(f"Pareto front by {facts.measure} and {label(names[0])}", header, rows, frozenset(header[1:]))
 
 
-def _dominates(facts: Facts, one: Row, other: Row, cost: str) -> bool:
-    """Whether one is nowhere worse and somewhere better; a smaller cost is better where the intervals do not touch."""
-    gain = facts.sign * (one.metrics[facts.measure] - other.metrics[facts.measure])
-    if gain < 0 or one.metrics[cost] > other.metrics[cost]:
-        return False
-    cheaper = (_ends(one, cost)[1] or one.metrics[cost]) < (_ends(other, cost)[0] or other.metrics[cost])
-    equal = gain == 0 and one.metrics[cost] == other.metrics[cost]
-    return gain > 0 or cheaper or (equal and one.number < other.number)
+def _score(facts: Facts, row: Row, cost: str) -> Score:
+    """A trial by both, each greater for better; of the cost, which is measured with noise, with its interval."""
+    value, price, (low, high) = facts.sign * row.metrics[facts.measure], row.metrics[cost], _ends(row, cost)
+    if low is None or high is None:
+        return Score(0.0, (value, -price))
+    return Score(0.0, (value, -price), ((value, value), (-high, -low)))
 
 
 def _ends(row: Row, cost: str) -> tuple[float | None, float | None]:

@@ -1,13 +1,13 @@
 """Where the file comes from: each link from its bytes back to the data, as the results record it."""
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any
 
-from flows.report.facts import Facts, Row
+from flows.report.facts import Facts
 from flows.report.html import Markup, Section, Table, element, note
 from flows.report.words import count, figure, settings
-from nas.ancestry import ancestors
+from nas.ancestry import ancestors, changed
 
 _LATEST = 8
 """So many trials of a family are shown at most."""
@@ -59,20 +59,11 @@ def steps(facts: Facts) -> Iterator[tuple[str, str, str, str]]:
     for number in sorted(list(family)[:_LATEST]):
         row, sources = rows[number], [rows[source] for source in family[number] if source in rows]
         value = figure(row.metrics[facts.measure]) if facts.measure in row.metrics else ""
-        edits = _edits(sources, row)
+        new = changed(row.architecture, [source.architecture for source in sources])
+        edits = [f"{name} {before} to {option}" for name, (before, option) in new.items()]
         shown = "; ".join(edits[:4]) + (f"; and {len(edits) - 4} more" if len(edits) > 4 else "")
         named = " and ".join(f"trial {source}" for source in family[number])
         yield str(number), value, named or "none", shown if sources else "all of it"
-
-
-def _edits(sources: Sequence[Row], row: Row) -> list[str]:
-    """The choices that none of the sources has so."""
-    found = []
-    for name, option in row.architecture.items():
-        before = dict.fromkeys(source.architecture[name] for source in sources)
-        if option not in before:
-            found.append(f"{name} {' or '.join(before)} to {option}")
-    return found
 
 
 def _run(lineage: Mapping[str, Any], place: str) -> tuple[str, str]:

@@ -20,7 +20,7 @@ from export.bundle import Extras, manifest_of, write_bundle
 from export.check import Parity, ParityError, check, require
 from export.to_onnx import to_onnx
 from export.web.runtime import runtime
-from flows import console, environment, gate, results
+from flows import console, environment, gate, results, tables
 from flows.deployed import Files
 from flows.elsewhere import Elsewhere
 from flows.making import provenance
@@ -73,7 +73,7 @@ def run(root: Path, settings: Settings, record: dict[str, Any]) -> None:
         examples, tolerance, extras = _examples(dataset), settings.export.tolerance, Extras(browser, more)
         write_bundle(folder, model=ships.path, manifest=manifest, examples=examples, tolerance=tolerance, extras=extras)
         atomic.write_json(folder / "metrics.json", _headline(manifest))
-        atomic.write_text(folder / "latency.csv", _latencies(manifest))
+        tables.write(folder / "latency.csv", ["variant", "ms", "low", "high", "ships"], _latencies(manifest))
         atomic.write_json(folder / "summary.json", console.summary("Exported model", _rows(manifest, ships.test, browser is not None)))
 
 
@@ -83,13 +83,10 @@ def _headline(manifest: Mapping[str, Any]) -> dict[str, Any]:
     return {**told, "test": manifest["test"]}
 
 
-def _latencies(manifest: Mapping[str, Any]) -> str:
-    """What each variant takes, as a table for DVC to draw."""
-    rows = ["variant,ms,low,high,ships"]
-    for name, found in manifest["variants"].items():
-        took, ships = found["latency"], "yes" if name == manifest["ships"] else "no"
-        rows.append(f"{name},{took['ms']},{took['low']},{took['high']},{ships}")
-    return "\n".join([*rows, ""])
+def _latencies(manifest: Mapping[str, Any]) -> list[list[Any]]:
+    """What each variant takes, as rows of a table for DVC to draw."""
+    taken = [(name, found["latency"], "yes" if name == manifest["ships"] else "no") for name, found in manifest["variants"].items()]
+    return [[name, took["ms"], took["low"], took["high"], ships] for name, took, ships in taken]
 
 
 def _refuse(root: Path, winner: Mapping[str, Any], parity: Parity, measured: Elsewhere | None) -> None:

@@ -1,12 +1,10 @@
 """report: everything that was found on one page, with how sure it is and where it comes from."""
 
-import csv
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from flows import console
-from flows.report import answer, choices, facts, page, progress
+from flows import console, tables
+from flows.report import answer, facts, page, progress
 from flows.report.facts import Facts
 from flows.run_folder import publish
 from flows.settings import Settings
@@ -24,8 +22,8 @@ def run(root: Path, settings: Settings, record: dict[str, Any]) -> None:
         found = facts.read(root / "results")
         parts = page.sections(found)
         text = page.page(found, parts)
-        _write_rows(folder / "progress.csv", ["evaluation", "best", "random", "random_low", "random_high"], _progress(found))
-        _write_rows(folder / "choices.csv", ["choice", "option", "trials", "effect", "low", "high"], _effects(found))
+        tables.write(folder / "progress.csv", ["evaluation", "best", "random", "random_low", "random_high"], _progress(found))
+        tables.write(folder / "choices.csv", ["choice", "option", "trials", "effect", "low", "high"], _effects(found))
         atomic.write_text(folder / "tables.md", page.markdown(parts))
         rows = [("report", f"results/{FILE}"), *answer.rows(found), *(("search", sentence) for sentence in progress.sentences(found))]
         atomic.write_json(folder / "summary.json", console.summary("Report", rows))
@@ -40,13 +38,5 @@ def _progress(found: Facts) -> list[list[Any]]:
 
 
 def _effects(found: Facts) -> list[list[Any]]:
-    effects = choices.effects(found)
-    rows = [] if effects is None else effects.effects
+    rows = [] if found.effects is None else found.effects.effects
     return [[row.choice, row.option, row.trials, row.value, row.low, row.high] for row in rows]
-
-
-def _write_rows(path: Path, header: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
-    with path.open("w", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(header)
-        writer.writerows(rows)

@@ -1,6 +1,5 @@
 """train: the winner is trained in full from several seeds; then, once, the test data are opened."""
 
-import csv
 import statistics
 from collections.abc import Mapping, Sequence
 from concurrent.futures import wait
@@ -12,7 +11,7 @@ import torch
 from safetensors.torch import load_file
 
 from export.quiet import giving_way
-from flows import console, plots, results, run_state
+from flows import console, plots, results, run_state, tables
 from flows.candidates import winner_of
 from flows.elsewhere import require_same
 from flows.provenance import code_of
@@ -160,8 +159,8 @@ def _write(
     weights = (job.folder / f"seed-{job.plan.seed}.safetensors").read_bytes()
     atomic.write(target / "model.safetensors", lambda file: file.write(weights))
     rows = [{"seed": one.plan.seed, **row} for one, outcome in zip(jobs, outcomes, strict=True) for row in outcome.curve]
-    _write_rows(target / "curve.csv", list(rows[0]), [list(row.values()) for row in rows])
-    _write_rows(target / "confusion.csv", ["actual", "predicted"], shipped.predictions)
+    tables.write(target / "curve.csv", list(rows[0]), [list(row.values()) for row in rows])
+    tables.write(target / "confusion.csv", ["actual", "predicted"], shipped.predictions)
     plots.training_curve(target / "training.png", rows, job.plan.metric)
     plots.confusion(target / "confusion.png", shipped.predictions, job.dataset.description.classes)
     details = _details(jobs, tested, chosen, best)
@@ -208,10 +207,3 @@ def _headline(details: Mapping[str, Any]) -> dict[str, Any]:
         "shipped": details["shipped"][name],
         **({"search_confirm": details["search"]["confirm"], "difference": compared["difference"]} if compared is not None else {}),
     }
-
-
-def _write_rows(path: Path, header: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
-    with path.open("w", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(header)
-        writer.writerows(rows)

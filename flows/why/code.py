@@ -45,7 +45,7 @@ def _settings(evidence: Evidence, at: str | None) -> Link:
     for stage in STAGES:
         for name, value in _locked(evidence, stage).items():
             present = _at(written, name)
-            different = [path for path, *_ in _leaves(name, value, present)]
+            different = [path for path, *_ in lineage.leaves(name, value, present)]
             broken += [
                 f"{stage} ran with another {path} than {where} has: run `nasflow run`, and commit what it made" for path in different
             ]
@@ -96,15 +96,6 @@ def _at(document: Mapping[str, Any], name: str) -> Any:
     for part in name.split("."):
         value = value.get(part) if isinstance(value, Mapping) else None
     return value
-
-
-def _leaves(path: str, used: Any, written: Any) -> Iterator[tuple[str, Any, Any]]:
-    """Where two values of a setting differ."""
-    if isinstance(used, Mapping) and isinstance(written, Mapping):
-        for key in dict.fromkeys([*used, *written]):
-            yield from _leaves(f"{path}.{key}", used.get(key), written.get(key))
-    elif used != written:
-        yield path, used, written
 
 
 def _short(value: Any) -> str:

@@ -1,12 +1,12 @@
 """The trial that an architecture is of, and its ancestors: what each was made from, and which choices changed."""
 
 import csv
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, final
 
 from flows.why.chain import Ancestor, Link
 from flows.why.evidence import PULL, RESTORE, Evidence
-from nas.ancestry import ancestors, named
+from nas.ancestry import ancestors, changed, named
 
 Row = Mapping[str, str]
 _TABLE = "results/search/trials.csv"
@@ -100,8 +100,9 @@ def _family(trials: Trials, found: Mapping[int, Sequence[int]], winner: Mapping[
 
 def _ancestor(trials: Trials, number: int, metric: str) -> Ancestor:
     row, sources = trials.rows[number], trials.sources[number]
+    known = [_choices(trials.rows[source]) for source in sources if source in trials.rows]
     score = f"{metric} {float(row[metric]):.4f}" if row.get(metric) else row["status"]
-    return Ancestor(number, sources, _made(row, sources), score, dict(_changed(trials, row, sources)))
+    return Ancestor(number, sources, _made(row, sources), score, changed(_choices(row), known))
 
 
 def _made(row: Row, sources: Sequence[int]) -> str:
@@ -117,14 +118,10 @@ def _made(row: Row, sources: Sequence[int]) -> str:
     return more.removeprefix(", ") or "a beginning"
 
 
-def _changed(trials: Trials, row: Row, sources: Sequence[int]) -> Iterator[tuple[str, tuple[str, str]]]:
-    """The choices that none of the sources has so."""
-    known = [trials.rows[source] for source in sources if source in trials.rows]
-    columns = list(row)
-    for name in columns[columns.index("error") + 1 :] if known else ():
-        before = [other[name] for other in known]
-        if row[name] not in before:
-            yield name, (" or ".join(dict.fromkeys(before)), row[name])
+def _choices(row: Row) -> Row:
+    """The columns behind the last that every search has."""
+    names = list(row)
+    return {name: row[name] for name in names[names.index("error") + 1 :]}
 
 
 def _words(one: Ancestor) -> str:

@@ -1,26 +1,15 @@
 """The benchmark of verdicts runs and ends with its figures as JSON, and leaves no process behind."""
 
-import importlib.util
 import json
 import subprocess
 import sys
 from pathlib import Path
-from types import ModuleType
 
+import benchmark_files
 import onnx
 import psutil
 
 ROOT = Path(__file__).parents[2]
-
-
-def benchmark() -> ModuleType:
-    """The benchmark as a module: its folder is no package."""
-    described = importlib.util.spec_from_file_location("latency_verdicts", ROOT / "benchmarks" / "latency_verdicts.py")
-    assert described is not None
-    assert described.loader is not None
-    module = importlib.util.module_from_spec(described)
-    described.loader.exec_module(module)
-    return module
 
 
 def test_the_last_line_is_json() -> None:
@@ -33,14 +22,14 @@ def test_the_last_line_is_json() -> None:
 
 
 def test_more_work_is_one_and_a_half_times_the_convolutions() -> None:
-    module = benchmark()
+    module = benchmark_files.load("latency_verdicts")
     for work in module.WORKS:
         less, more = (onnx.load_from_string(module.network(work, layers)).graph.node for layers in (work.layers, work.layers * 3 // 2))
         assert 2 * len(more) == 3 * len(less) == 6 * work.layers
 
 
 def test_busy_processes_end() -> None:
-    module, before = benchmark(), set(psutil.Process().children())
+    module, before = benchmark_files.load("latency_verdicts"), set(psutil.Process().children())
     with module.busy_processes(2):
         children = set(psutil.Process().children()) - before
         assert len(children) == 2

@@ -1,24 +1,17 @@
 """What a long measurement needs: its log goes on after a kill and refuses another plan, and its table adds up."""
 
-import importlib.util
 import json
 from pathlib import Path
 from types import ModuleType
 
+import benchmark_files
 import pytest
-
-ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")
 def pieces() -> ModuleType:
     """The file as a module: its folder is no package."""
-    described = importlib.util.spec_from_file_location("pieces", ROOT / "benchmarks" / "pieces.py")
-    assert described is not None
-    assert described.loader is not None
-    module = importlib.util.module_from_spec(described)
-    described.loader.exec_module(module)
-    return module
+    return benchmark_files.load("pieces")
 
 
 def test_a_piece_is_made_once_and_again_when_its_line_was_cut_off(pieces: ModuleType, tmp_path: Path) -> None:

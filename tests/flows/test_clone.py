@@ -145,30 +145,29 @@ def test_whatever_is_removed_or_altered_is_named(clone: RealProject, changed: Ca
 
 
 @pytest.mark.parametrize(
-    ("path", "before", "after", "link", "words"),
+    ("path", "edit", "link", "words"),
     [
         (
             "dvc.lock",
-            "md5: {train_weights}",
-            "md5: ffffffffffffffffffffffffffffffff",
+            ("md5: {train_weights}", "md5: ffffffffffffffffffffffffffffffff"),
             "export",
             "export read results/train/model.safetensors as",
         ),
-        ("dvc.lock", "epochs: 3", "epochs: 4", "train", "setting train.epochs was 3 when the stage read it, dvc.lock says 4"),
-        ("params.yaml", "epochs: 3", "epochs: 5", "settings", "train ran with another train.epochs than params.yaml has"),
-        ("nas/trial.py", "import", "import  ", "code", "nas/trial.py in the working copy is not what the stages ran"),
+        ("dvc.lock", ("epochs: 3", "epochs: 4"), "train", "setting train.epochs was 3 when the stage read it, dvc.lock says 4"),
+        ("params.yaml", ("epochs: 3", "epochs: 5"), "settings", "train ran with another train.epochs than params.yaml has"),
+        ("nas/trial.py", ("import", "import  "), "code", "nas/trial.py in the working copy is not what the stages ran"),
     ],
 )
 def test_what_is_changed_beside_the_results_is_named(
-    clone: RealProject, changed: Callable[[str], Path], path: str, before: str, after: str, link: str, words: str
+    clone: RealProject, changed: Callable[[str], Path], path: str, edit: tuple[str, str], link: str, words: str
 ) -> None:
     lock = changed("dvc.lock")
     lock.write_text(lock.read_text() + "\n")  # another one than the commit has, so the working copy is what is compared
     place = changed(path) if path != "dvc.lock" else lock
     weights = tell.gather(clone.root).locked["train"].writes["results/train/model.safetensors"]
-    text = place.read_text()
-    assert before.format(train_weights=weights) in text
-    place.write_text(text.replace(before.format(train_weights=weights), after, 1))
+    text, before = place.read_text(), edit[0].format(train_weights=weights)
+    assert before in text
+    place.write_text(text.replace(before, edit[1], 1))
     found = why(clone)
     assert any(words in sentence for sentence in broken(found)[link]), broken(found)
     assert {one.name: one.state for one in found.links}["commit"] == State.OPEN

@@ -2,7 +2,7 @@
 
 import pytest
 
-from nas.ancestry import ancestors, named, sources
+from nas.ancestry import ancestors, changed, named, sources
 from nas.architecture import Architecture
 from nas.trial import Proposal, Trial
 
@@ -27,3 +27,10 @@ def test_a_trial_names_the_one_it_continues_before_those_it_was_made_from() -> N
 )
 def test_ancestors_come_nearest_first_and_once(known: dict[int, tuple[int, ...]], number: int, found: list[int]) -> None:
     assert list(ancestors(known, number)) == found
+
+
+def test_what_is_new_is_what_no_source_has() -> None:
+    own, one, other = {"a": "1", "b": "2", "c": "3"}, {"a": "1", "b": "1", "c": "1"}, {"a": "2", "b": "1", "c": "2"}
+    assert changed(own, [one]) == {"b": ("1", "2"), "c": ("1", "3")}
+    assert changed(own, [one, other]) == {"b": ("1", "2"), "c": ("1 or 2", "3")}
+    assert changed(own, []) == {}

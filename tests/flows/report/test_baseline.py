@@ -41,3 +41,11 @@ def test_bounds_of_a_probability_are_those_of_the_tables(reached: int, drawn: in
 
 def test_more_draws_reach_more() -> None:
     assert within((0.0, 0.5), 3) == pytest.approx((0.0, 0.875))
+
+
+def test_a_long_random_search_is_counted_in_a_moment_and_as_exactly() -> None:
+    values = [((number * 7919) % 3001) / 3001 for number in range(3000)]
+    assert expected_best(values, 1) == pytest.approx(mean(values))
+    assert expected_best(values, 3000) == max(values)
+    rising = [expected_best(values, count) for count in range(1, 3001, 50)]
+    assert rising == sorted(rising)

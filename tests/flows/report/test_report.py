@@ -241,6 +241,12 @@ def test_what_ships_descends_from_trials_that_are_named(facts: Facts) -> None:
     assert [edit.split()[0] for edit in found[str(WINNER)][1].split("; ") if edit] == new
 
 
+def test_a_trial_that_goes_on_with_the_weights_of_another_descends_from_it(tmp_path: Path) -> None:
+    rows = [row | ({"parent": 1, "origin": ""} if row["number"] == WINNER else {}) for row in trial_rows()]
+    found = {number: sources for number, _, sources, _ in origin.steps(read(write_results(tmp_path, trials=rows)))}
+    assert found == {"1": "none", str(WINNER): "trial 1"}
+
+
 def test_trials_without_the_metric_of_the_winner_are_compared_by_the_objective(tmp_path: Path) -> None:
     rows = [{("flops" if name == "accuracy" else name): value for name, value in row.items()} for row in trial_rows()]
     for row in rows:

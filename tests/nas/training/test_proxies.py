@@ -1,13 +1,12 @@
 """Zero-cost proxies: each equals its definition worked out by hand, leaves the network alone, and says when it is not defined."""
 
 import copy
-import importlib.util
 import math
 import random
 from pathlib import Path
-from types import ModuleType
 from typing import get_args
 
+import benchmark_files
 import numpy as np
 import pytest
 import torch
@@ -235,17 +234,8 @@ def test_a_cell_that_carries_more_scores_higher(name: Name) -> None:
     assert scores[0] < scores[1]
 
 
-def benchmark() -> ModuleType:
-    found = importlib.util.spec_from_file_location("proxy_correlation", ROOT / "benchmarks/proxy_correlation.py")
-    assert found is not None
-    assert found.loader is not None
-    module = importlib.util.module_from_spec(found)
-    found.loader.exec_module(module)
-    return module
-
-
 def test_rank_correlation_by_hand() -> None:
-    tool = benchmark()
+    tool = benchmark_files.load("proxy_correlation")
     assert tool.ranks(np.array([3.0, -np.inf, 3.0, 7.0])).tolist() == [2.5, 1.0, 2.5, 4.0]
     assert tool.spearman(np.array([1.0, 2.0, 3.0, 4.0]), np.array([10.0, 30.0, 20.0, 40.0])) == pytest.approx(0.8)
 
@@ -254,7 +244,7 @@ def test_rank_correlation_by_hand() -> None:
 def test_the_ranking_agrees_with_published_scores_and_accuracies() -> None:
     if not TABLE.exists():
         pytest.skip(f"{TABLE} is missing")
-    tool = benchmark()
+    tool = benchmark_files.load("proxy_correlation")
     rows = random.Random(0).sample(tool.read_table(TABLE), 60)
     cells = [tool.architecture_of(row["arch"]) for row in rows]
     scores, _ = tool.score(cells, Cell(widths=(8, 16, 32), cells=1), tool.batch_of(None, 16, 0), 0, ("naswot", "logsynflow"))
