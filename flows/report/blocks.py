@@ -1,7 +1,8 @@
 """The exported file as a graph of blocks that a person can read: a convolution with what follows it is one block.
 
 Whatever the space is, the file holds what runs. Its nodes are folded: constants and shapes are left out, a normalisation, an activation
-or a reshape joins the block before it, and the arithmetic of a group normalisation or a SiLU is called by its name.
+or a reshape joins the block before it, and the arithmetic of a group normalisation or a SiLU is called by its name. The roundings of a
+quantized file are left out: it computes what its floats do, a little coarser.
 """
 
 from collections import Counter
@@ -33,6 +34,8 @@ _JOINS = {
     "Transpose": "",
 }
 """What joins the block before it, and by which word; an empty one says nothing to a person."""
+_GATES = {"Sigmoid": "SiLU", "HardSigmoid": "hard-swish"}
+"""What a product of a value and this of it is called."""
 _NORMS = frozenset({"BatchNormalization", "LayerNormalization"})
 """These open a block of their own where branches have met, so that a last cell with one behind it looks like those before it."""
 _FIRST = " first"
@@ -75,16 +78,21 @@ class _Folding:
 
     def __init__(self, graph: Any) -> None:
         self._graph = graph
+        self._nodes = _without_rounding(graph)
         self._weights = {item.name: tuple(item.dims) for item in graph.initializer}
-        gates = {node.output[0]: node.input[0] for node in graph.node if node.op_type == "Sigmoid"}
-        products = [node for node in graph.node if node.op_type == "Mul" and len(node.input) == 2]
-        self._silu = {
-            node.output[0]: gates[one] for node in products for one, other in (node.input, node.input[::-1]) if gates.get(one) == other
+        gates = {node.output[0]: node.input[0] for node in self._nodes if node.op_type in _GATES}
+        named = {node.output[0]: _GATES[node.op_type] for node in self._nodes if node.op_type in _GATES}
+        products = [node for node in self._nodes if node.op_type == "Mul" and len(node.input) == 2]
+        self._gated = {
+            node.output[0]: (gates[one], named[one])
+            for node in products
+            for one, other in (node.input, node.input[::-1])
+            if gates.get(one) == other
         }
-        self._gates = {name for name, source in gates.items() if source in self._silu.values()}
+        self._gates = {name for name, source in gates.items() if source in {gated for gated, _ in self._gated.values()}}
         self._readers: Counter[str] = Counter()
-        for node in graph.node:
-            # Taking the shape of a value, or the gate of its own SiLU, is no other use of it.
+        for node in self._nodes:
+            # Taking the shape of a value, or the gate of its own activation, is no other use of it.
             if node.op_type != "Shape" and node.output[0] not in self._gates:
                 self._readers.update(set(node.input))
         self._made: dict[str, int] = {}
@@ -96,7 +104,7 @@ class _Folding:
             if port.name not in self._weights:
                 sizes = [str(size.dim_value or size.dim_param) for size in port.type.tensor_type.shape.dim]
                 self._made[port.name] = self._add(Block("input", "port", f" {TIMES} ".join(sizes[1:])))
-        for node in self._graph.node:
+        for node in self._nodes:
             data = [name for name in node.input if name in self._made]
             if data and node.op_type != "Shape" and node.output[0] not in self._gates:
                 self._take(node, data)
@@ -104,8 +112,8 @@ class _Folding:
 
     def _take(self, node: Any, data: Sequence[str]) -> None:
         kind = node.op_type
-        if node.output[0] in self._silu:
-            self._follow(node, self._silu[node.output[0]], "SiLU")
+        if node.output[0] in self._gated:
+            self._follow(node, *self._gated[node.output[0]])
         elif kind in _HIDDEN or (kind in ("Mul", "Add", "Sub", "Div") and len(data) == 1):
             self._follow(node, data[0], "")
         elif kind in _JOINS and len(data) == 1 and not (kind in _NORMS and self._blocks[self._made[data[0]]].kind == "joint"):
@@ -163,6 +171,20 @@ class _Folding:
     def _add(self, block: Block) -> int:
         self._blocks.append(block)
         return len(self._blocks) - 1
+
+
+def _without_rounding(graph: Any) -> list[Any]:
+    """The nodes of a graph; of a quantized one those that compute, each reading what was rounded for it."""
+    sources: dict[str, str] = {}
+    found = []
+    for node in graph.node:
+        inputs = [sources.get(name, name) for name in node.input]
+        if node.op_type in ("QuantizeLinear", "DequantizeLinear"):
+            sources[node.output[0]] = inputs[0]
+            continue
+        node.input[:] = inputs
+        found.append(node)
+    return found
 
 
 def _convolution(attributes: Mapping[str, Any], shape: Sequence[int]) -> Block:

@@ -33,8 +33,9 @@ def section(facts: Facts) -> Section:
     folds = f"; {count(sum(times), 'equal part')} drawn as {len(times)}" if times else ""
     rows = list(facts.shipped["decisions"].items())
     table = Table(f"Decisions of trial {facts.shipped['trial']}", ("choice", "option"), rows)
+    rounded = " Of a quantized file the roundings are left out, of which a ReLU is a part." if facts.manifest["ships"] == "int8" else ""
     how = note(
-        f"{words}{folds}. A block is an operation with what follows it; a word with “first” comes before it. Batch norms "
+        f"{words}{folds}.{rounded} A block is an operation with what follows it; a word with “first” comes before it. Batch norms "
         "behind convolutions are part of these in the file. Decisions that this network does not ask for are not listed."
     )
     figure = scrolling("The network, from its input above to its result below", svg(drawing))

@@ -33,7 +33,8 @@ def links(facts: Facts) -> Iterator[tuple[str, str, str]]:
     """Every link of the chain, the file first."""
     manifest, metadata, dataset, search = facts.manifest, facts.manifest["metadata"], facts.dataset, facts.search
     yield "file", "results/export/model.onnx", f"sha256 {manifest['sha256']}"
-    same = "the structure that the search timed" if manifest.get("timed_in_search") == manifest["graph"] else "not timed in the search"
+    floats = manifest.get("variants", {}).get("float", manifest)["graph"]  # of which a quantized file is made
+    same = "the structure that the search timed" if manifest.get("timed_in_search") == floats else "not timed in the search"
     yield "graph", same, manifest["graph"]
     yield "weights", f"seed {metadata['seed']} of {count(len(facts.details['seeds']), 'training')}", f"sha256 {metadata['weights_sha256']}"
     yield "training", *_run(facts.lineages["train"], "results/train")

@@ -160,3 +160,19 @@ def test_boxes_do_not_overlap_and_edges_lead_down_beside_them() -> None:
             for bend in bends:
                 assert all(abs(bend.x - box.x) > BOX_WIDTH / 2 for box in placed.boxes if box.layer == bend.layer)
         assert all(BOX_WIDTH / 2 <= box.x <= placed.width - BOX_WIDTH / 2 and box.y + BOX_HEIGHT <= placed.height for box in placed.boxes)
+
+
+def test_a_quantized_file_is_drawn_as_its_floats(saved: Any) -> None:
+    plain = saved(("Conv", "x conv", "a"), ("HardSigmoid", "a", "g"), ("Mul", "a g", "m"), ("Conv", "m point", "y"))
+    rounded = saved(
+        *(("QuantizeLinear", "x scale", "xq"), ("DequantizeLinear", "xq scale", "xd"), ("DequantizeLinear", "conv scale", "wd")),
+        *(("Conv", "xd wd", "a"), ("QuantizeLinear", "a scale", "aq"), ("DequantizeLinear", "aq scale", "ad")),
+        *(("HardSigmoid", "ad", "g"), ("QuantizeLinear", "g scale", "gq"), ("DequantizeLinear", "gq scale", "gd")),
+        *(("Mul", "ad gd", "m"), ("DequantizeLinear", "point scale", "pd"), ("Conv", "m pd", "y")),
+    )
+    assert [block.lines for block in plain] == [
+        ("input", f"8 {TIMES} 4 {TIMES} 4"),
+        (f"conv 3{TIMES}3", "8 → 8 · hard-swish"),
+        (f"conv 1{TIMES}1", "8 → 8"),
+    ]
+    assert rounded == plain

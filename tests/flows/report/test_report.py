@@ -230,6 +230,12 @@ def test_the_chain_leads_from_the_file_to_the_data(facts: Facts) -> None:
     assert at == sorted(at)
 
 
+def test_a_quantized_file_is_linked_to_the_floats_that_the_search_timed(tmp_path: Path) -> None:
+    changed = {"ships": "int8", "graph": "q" * 64, "timed_in_search": "g" * 64, "variants": {"float": {"graph": "g" * 64}}}
+    rows = dict(row[:2] for row in origin.links(read(write_results(tmp_path, export_manifest=changed))))
+    assert rows["graph"] == "the structure that the search timed"
+
+
 def test_what_ships_descends_from_trials_that_are_named(facts: Facts) -> None:
     rows = {row.number: row.architecture for row in facts.trials}
     found = {number: (sources, edits) for number, _, sources, edits in origin.steps(facts)}
