@@ -6,7 +6,7 @@ Both searches of a repeat have one seed, one strategy and equally many trials, o
 structure is measured once on this machine, so both are told the same latency of the same network. What counts is the hypervolume of
 accuracy on `select` and measured latency of each search's own front, above the worst of both and as a share of the box up to accuracy 1
 and no time; that of the FLOPs is measured when its search has ended. The verdict is that of the exact interval of the median of the
-paired differences (6 repeats for 95 %): larger, smaller, or a tie. The last line is JSON.
+paired differences: larger, smaller, or a tie; with fewer than the 6 repeats that 95 % take there is none. The last line is JSON.
 """
 
 import argparse
@@ -43,6 +43,7 @@ ROOT = Path(__file__).parents[1]
 OBJECTIVES = {"latency": Objective(metrics=("accuracy", "-latency_ms")), "flops": Objective(metrics=("accuracy", "-flops"))}
 Points = Sequence[tuple[float, float]]
 """Accuracy and milliseconds."""
+CONFIDENCE = 0.95
 
 
 @final
@@ -113,8 +114,10 @@ def main() -> None:
 def report(rows: Sequence[dict[str, float]], options: argparse.Namespace) -> dict[str, Any]:
     """The medians, the interval of the paired differences, and the verdict."""
     differences = [row["latency"] - row["flops"] for row in rows]
-    found = median_interval(differences)
+    found = median_interval(differences, CONFIDENCE)
     verdict = "larger" if found.low > 0 else "smaller" if found.high < 0 else "tie"
+    if found.confidence < CONFIDENCE:
+        verdict = "too few repeats to say"
     return {
         "verdict": verdict,
         "difference": [round(value, 4) for value in (found.low, found.middle, found.high)],

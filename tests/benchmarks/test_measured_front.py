@@ -29,3 +29,7 @@ def test_the_verdict_needs_the_whole_interval(report: Callable[..., dict[str, An
     assert found["verdict"] == verdict
     assert found["repeats"] == 6
     assert found["confidence"] == 0.969
+
+
+def test_few_repeats_have_no_verdict(report: Callable[..., dict[str, Any]]) -> None:
+    assert report([{"latency": 0.9, "flops": 0.5}] * 5, OPTIONS)["verdict"] == "too few repeats to say"
