@@ -13,6 +13,7 @@ from typing import TextIO, final
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 _OURS = "nasflow: "  # how a stage's own message begins; it may have several lines, the cause first and the advice last
 _TRACEBACK = "Traceback (most recent call last)"
+_SHELL = re.compile(r"(\S+: line \d+: +\d+ )?(Killed|Terminated)\b")  # some shells say so themselves, below what the stage said
 _LINES = 12
 _ERROR = re.compile(r"(error\b|\w+(\.\w+)*(Error|Exception)\b)", re.IGNORECASE)
 
@@ -74,6 +75,8 @@ class Printed:
     def last_error(self) -> str:
         """The last message: a stage's own from its first line on, else from the last line that names an error, without the frames."""
         lines = [line for line in self._tail if line.strip()]
+        while len(lines) > 1 and _SHELL.match(lines[-1]):
+            lines.pop()
         crashed = max((index for index, line in enumerate(lines) if line.startswith(_TRACEBACK)), default=-1)
         ours = [index for index, line in enumerate(lines) if line.startswith(_OURS) and index > crashed]
         named = ours or [index for index, line in enumerate(lines) if _ERROR.match(line)]
