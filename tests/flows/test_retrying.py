@@ -53,7 +53,9 @@ def test_only_what_may_be_over_is_worth_another_try(error: Exception, passing: b
 
 
 @pytest.mark.parametrize("shell", ["/bin/sh", "/bin/bash"])
-def test_dvc_tells_a_stage_that_failed_from_one_that_the_machine_failed(project: Project, shell: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_dvc_tells_a_stage_that_failed_from_one_that_the_machine_failed(
+    project: Project, shell: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("SHELL", shell)  # it is DVC's choice, and each has words of its own for a program that was killed
     programs = {
         "import sys; sys.exit('nasflow: search.trials is wrong')": tracking.StageError,
