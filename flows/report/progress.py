@@ -1,5 +1,6 @@
 """How the search went on, and whether it found more than random search would have."""
 
+import statistics
 from collections.abc import Iterator, Sequence
 
 from flows.report import baseline
@@ -88,6 +89,21 @@ def sentences(facts: Facts) -> Iterator[str]:
     )
     said = sentence(facts)
     yield f"{said[0].upper()}{said[1:]}."
+    yield from _typical(facts)
+
+
+def _typical(facts: Facts) -> Iterator[str]:
+    """What no search at all would have given: an architecture drawn at random (Yang, Esperanca and Carlucci 2020, section 3)."""
+    values = [row.metrics[facts.measure] for row in _random(facts)]
+    if len(values) < LEAST_RANDOM:
+        return
+    mean, best = statistics.mean(values), _best(facts, facts.scored).metrics[facts.measure]
+    beaten = sum(facts.sign * value < facts.sign * best for value in values)
+    yield (
+        f"One architecture drawn at random, without any search, has {facts.measure} {figure(mean)} on average of {len(values)} "
+        f"(standard deviation {figure(statistics.stdev(values))}); the best found is {figure(facts.sign * (best - mean))} better than that, "
+        f"and better than {beaten} of them."
+    )
 
 
 def _best(facts: Facts, rows: Sequence[Row]) -> Row:

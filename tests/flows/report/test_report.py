@@ -7,6 +7,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from reported_results import WINNER, trial_rows, write_results
 
@@ -145,6 +146,16 @@ def test_random_search_is_compared_as_far_as_its_trials_tell(facts: Facts) -> No
     assert curve[-1][1] == max(values)
     assert all(low <= middle <= high for _, middle, low, high in curve)
     assert "too few random trials to say" in progress.sentence(facts)
+
+
+def test_an_architecture_drawn_without_any_search_is_told_too(facts: Facts) -> None:
+    values = [facts.trials[number].metrics["accuracy"] for number in (0, 1, 2, 4)]
+    best = max(row.metrics["accuracy"] for row in facts.scored)
+    said = list(progress.sentences(facts))[-1]
+    mean, deviation, better = (float(text) for text in re.findall(r"\d\.\d+", said))
+    assert (mean, better) == (pytest.approx(sum(values) / 4, abs=1e-4), pytest.approx(best - sum(values) / 4, abs=1e-4))
+    assert deviation == pytest.approx(float(np.std(values, ddof=1)), rel=0.01)
+    assert said.endswith(f"better than {sum(value < best for value in values)} of them.")
 
 
 @pytest.mark.parametrize(
