@@ -101,8 +101,8 @@ def _typical(facts: Facts) -> Iterator[str]:
     beaten = sum(facts.sign * value < facts.sign * best for value in values)
     yield (
         f"One architecture drawn at random, without any search, has {facts.measure} {figure(mean)} on average of {len(values)} "
-        f"(standard deviation {figure(statistics.stdev(values))}); the best found is {figure(facts.sign * (best - mean))} better, and better "
-        f"than {beaten} of them."
+        f"(standard deviation {figure(statistics.stdev(values))}); the best found is {figure(facts.sign * (best - mean))} better, "
+        f"and better than {beaten} of them."
     )
 
 
