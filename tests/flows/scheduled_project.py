@@ -1,9 +1,8 @@
-"""A project whose settings are real and whose stages cost nothing, and what a Prefect server says of its runs."""
+"""A project that a Prefect server runs, and what the server says of its runs."""
 
 import contextlib
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -12,25 +11,11 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from fake_project import Project, make_project, until
-
-from flows import settings
+from fake_project import Project, until
 
 ROOT = Path(__file__).resolve().parents[2]
 BIN = Path(sys.executable).parent
-_PATIENCE_SECONDS = 120.0
-
-
-def make_scheduled_project(root: Path) -> Project:
-    """Four chained stages that only wait, `search.trials` tenths of a second in search, and data in data/x.npz."""
-    project = make_project(root)
-    shutil.copy(ROOT / "params.yaml", root)
-    stage = (root / "stage.py").read_text()
-    (root / "stage.py").write_text(stage.replace('settings.get("steps", 0)', 'settings.get("trials", 0)'))
-    (root / "data").mkdir()
-    (root / "data" / "x.npz").write_text("first")
-    settings.read(root, ["prepare.source={name: npz, path: data/x.npz}", "search.trials=5"])
-    return project
+_PATIENCE_SECONDS = 240.0
 
 
 def connected(project: Project, server: str) -> Project:

@@ -1,82 +1,96 @@
-"""Scheduled runs with a real Prefect server: they build, do nothing, run what depends on a change, and go on after a kill."""
+"""Scheduled runs of the real pipeline with a real Prefect server, and what can be shown of a model after each of them."""
 
-import os
+import shutil
 import signal
-import sys
 import urllib.error
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import psutil
 import pytest
 from fake_project import Project
-from recorded_project import SEARCH, inside, make_recorded_project, run_stages
-from scheduled_project import ROOT, awaited, command, connected, ends, log_of, make_scheduled_project, post, runs, serving, stages_of
-from small_images import one_thread
+from real_project import RealProject, make_real_project
+from scheduled_project import awaited, command, connected, ends, log_of, post, runs, serving, stages_of
+from shared_project import cloned
+from sklearn.datasets import load_digits
 
 from flows import server_setup, tracking
+from flows.why import tell
+from flows.why.chain import State
 
-__all__ = ["one_thread"]
 pytestmark = pytest.mark.end_to_end
-SLOW = {**SEARCH, "strategy": "random", "trials": 3, "evaluator": {**SEARCH["evaluator"], "steps": 200}}
+MODEL = "results/export/model.onnx"
+STAGES = 5
 
 
-def test_a_schedule_builds_then_does_nothing_then_runs_what_depends_on_changed_data(tmp_path: Path, whole_server: str) -> None:
-    (tmp_path / "p").mkdir()
-    project = connected(make_scheduled_project(tmp_path / "p"), whole_server)
-    with serving(project, "--name", "nightly", "--every", "6") as process:
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory, whole_server: str) -> RealProject:
+    """A project with a remote; the tests of this file, in their order, are its life."""
+    root = tmp_path_factory.mktemp("scheduled") / "project"
+    root.mkdir()
+    real = make_real_project(root)
+    write_data(root, 400)
+    real.set("prepare.source={name: npz, path: data/digits.npz}", "search.trials=3", "train.seeds=[0]", "train.epochs=2")
+    real.run("dvc", "remote", "add", "-d", "local", str(root.parent / "remote"))
+    return RealProject(root, connected(Project(root, real.environment), whole_server).environment | {"PYTHONPATH": str(root)})
+
+
+def write_data(root: Path, images: int, packed: bool = False) -> None:
+    """Put so many digits into data/digits.npz; the same ones packed are another file with the same content."""
+    digits = load_digits()
+    arrays = {"x": (digits.images[:images] * 15).astype(np.uint8), "y": digits.target[:images]}
+    (root / "data").mkdir(exist_ok=True)
+    (np.savez_compressed if packed else np.savez)(root / "data" / "digits.npz", **arrays)
+
+
+def own(project: RealProject) -> Project:
+    return Project(project.root, project.environment)
+
+
+def is_defended(project: RealProject, clone: Path, lost: str, link: str) -> RealProject:
+    """Nothing is left to run, here or in a fresh clone that has pulled; its model tells the whole chain, and names a `lost` file.
+
+    Returns the clone.
+    """
+    assert tracking.status(project.root) == {}
+    for words in (("git", "add", "-A"), ("git", "commit", "-qm", "results of a run"), ("dvc", "push")):
+        project.run(*words)
+    fresh = cloned(project, clone)
+    fresh.run("dvc", "pull")
+    assert fresh.run("dvc", "repro").stdout.count("didn't change, skipping") == STAGES
+    assert [one.state for one in tell.why(fresh.root, fresh.root / MODEL).links] == [State.HOLDS] * 12
+    content = (fresh.root / lost).read_bytes()
+    (fresh.root / lost).unlink()
+    broken = {one.name: " ".join(one.broken) for one in tell.why(fresh.root, fresh.root / MODEL).links if one.state == State.BROKEN}
+    assert lost in broken.get(link, ""), broken
+    (fresh.root / lost).write_bytes(content)
+    return fresh
+
+
+def test_a_schedule_builds_then_does_nothing_then_runs_what_depends_on_changed_data(
+    project: RealProject, whole_server: str, tmp_path: Path
+) -> None:
+    with serving(own(project), "--name", "nightly", "--every", "8") as process:
         awaited(process, lambda: len(ends(whole_server, "nightly")) >= 2)
         first, second = runs(whole_server, "nightly")[:2]
-        assert (first["state"]["name"], stages_of(whole_server, first)) == ("Completed", ["Completed"] * 4), log_of(project)
-        assert (second["state"]["name"], second["state"]["message"]) == ("Cached", "nothing has changed"), log_of(project)
-        assert stages_of(whole_server, second) == ["Cached"] * 4
-        assert tracking.status(project.root) == {}
+        assert (first["state"]["name"], stages_of(whole_server, first)) == ("Completed", ["Completed"] * STAGES), log_of(own(project))
+        assert (second["state"]["name"], second["state"]["message"]) == ("Cached", "nothing has changed"), log_of(own(project))
+        assert stages_of(whole_server, second) == ["Cached"] * STAGES
 
-        (project.root / "data" / "x.npz").write_text("second")
+        write_data(project.root, 400, packed=True)
         awaited(process, lambda: ends(whole_server, "nightly").count("Completed") == 2)
         third = [run for run in runs(whole_server, "nightly") if run["state"]["name"] == "Completed"][1]
-        # prepare makes the same of these data, so that nothing after it depends on the change
-        assert stages_of(whole_server, third) == ["Completed", "Cached", "Cached", "Cached"]
-        assert tracking.status(project.root) == {}
-    assert not project.processes()
+        # prepare makes the same of these data, so that nothing after it but the report of where they come from depends on the change
+        assert stages_of(whole_server, third) == ["Completed", *["Cached"] * 3, "Completed"]
+    assert not own(project).processes()
+    is_defended(project, tmp_path / "clone", "results/train/architecture.json", "train")
 
 
-def test_a_run_that_is_killed_crashes_and_the_next_one_continues_exactly(tmp_path: Path, whole_server: str) -> None:
-    whole, killed = tmp_path / "whole", tmp_path / "killed"
-    for folder in (whole, killed):
-        folder.mkdir()
-        with inside(folder):
-            make_recorded_project(folder, search=SLOW)
-            run_stages(["prepare", "search"] if folder == whole else ["prepare"])
-    hidden = ("PREFECT", "NASFLOW", "DVC")
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(hidden)}
-    path = f"{Path(sys.executable).parent}{os.pathsep}{kept['PATH']}"
-    project = connected(Project(killed, {**kept, "PATH": path, "DVC_NO_ANALYTICS": "1"}), whole_server)
-    with serving(project, "--name", "killed", "--every", "6", "--stage", "search") as process:
-        awaited(process, lambda: committed(killed) or ends(whole_server, "killed"))
-        for one in psutil.Process(process.pid).children(recursive=True):
-            one.send_signal(signal.SIGKILL)
-        begun = committed(killed)
-        awaited(process, lambda: len(ends(whole_server, "killed")) >= 2)
-        first, second = ends(whole_server, "killed")[:2]
-        assert (first, second) == ("Crashed", "Completed"), log_of(project)
-    assert 0 < begun < SLOW["trials"]
-    assert "continues exactly, in the environment that it began in" in log_of(project)
-    for name in ("history.csv", "candidates.json", "best.json"):
-        assert (killed / "results/search" / name).read_bytes() == (whole / "results/search" / name).read_bytes()
-    assert stages_of(whole_server, runs(whole_server, "killed")[0]) == [
-        "Crashed"
-    ]  # Prefect would call it Running for ever: the next run has told it
-    assert "search" not in tracking.status(killed)
-    assert not list((killed / ".nasflow" / "flow-runs").iterdir())
-
-
-def test_a_worker_of_a_pool_runs_the_deployment_of_prefect_yaml(tmp_path: Path, whole_server: str) -> None:
-    (tmp_path / "p").mkdir()
-    project = connected(make_scheduled_project(tmp_path / "p"), whole_server)
-    (project.root / "prefect.yaml").write_bytes((ROOT / "prefect.yaml").read_bytes())
-    assert f"work pool '{server_setup.POOL}' was made" in command(project, "nasflow", "setup-server")
-    command(project, "prefect", "--no-prompt", "deploy", "-n", "pipeline")
+def test_a_worker_of_a_pool_runs_the_deployment_of_prefect_yaml(project: RealProject, whole_server: str, tmp_path: Path) -> None:
+    assert f"work pool '{server_setup.POOL}' was made" in command(own(project), "nasflow", "setup-server")
+    command(own(project), "prefect", "--no-prompt", "deploy", "-n", "pipeline")
     [deployment] = post(whole_server, "deployments/filter", {"deployments": {"name": {"any_": ["pipeline"]}}})
 
     def ask(settings: dict[str, Any]) -> None:
@@ -85,15 +99,41 @@ def test_a_worker_of_a_pool_runs_the_deployment_of_prefect_yaml(tmp_path: Path, 
     with pytest.raises(urllib.error.HTTPError) as refused:
         ask({"search": {"trials": 0}})
     assert b"0 is less than the minimum of 1" in refused.value.read()
-    ask({"search": {"trials": 3, "seed": 7}})
-    command(project, "prefect", "worker", "start", "--pool", server_setup.POOL, "--run-once")
+    ask({"train": {"epochs": 3}})
+    command(own(project), "prefect", "worker", "start", "--pool", server_setup.POOL, "--run-once")
     [run] = runs(whole_server, "pipeline")
-    assert (run["state"]["name"], stages_of(whole_server, run)) == ("Completed", ["Completed"] * 4), run["state"]["message"]
-    assert len(project.journal("search")) == 3
-    assert "trials: 3" in (project.root / "params.yaml").read_text()  # so that DVC and the next run say the same
-    assert tracking.status(project.root) == {}
+    assert (run["state"]["name"], stages_of(whole_server, run)) == ("Completed", [*["Cached"] * 2, *["Completed"] * 3]), run["state"]
+    assert "epochs: 3" in (project.root / "params.yaml").read_text()  # so that DVC and the next run say the same
+    is_defended(project, tmp_path / "clone", "results/search/trials.csv", "search")
 
 
-def committed(root: Path) -> int:
-    """How many trials the only search has committed."""
-    return sum(path.read_bytes().count(b'{"trial"') for path in (root / ".nasflow").glob("search-*/journal.jsonl"))
+def test_a_run_that_is_killed_crashes_and_the_next_one_continues_exactly(project: RealProject, whole_server: str, tmp_path: Path) -> None:
+    write_data(project.root, 500)
+    project.set("search.trials=5", "search.workers=1", "search.evaluator.steps=100")
+    known = journals(project.root)
+    with serving(own(project), "--name", "killed", "--every", "8") as process:
+        awaited(process, lambda: committed(project.root, known) or ends(whole_server, "killed"))
+        for one in psutil.Process(process.pid).children(recursive=True):
+            one.send_signal(signal.SIGKILL)
+        begun = committed(project.root, known)
+        awaited(process, lambda: len(ends(whole_server, "killed")) >= 2)
+        assert ends(whole_server, "killed")[:2] == ["Crashed", "Completed"], log_of(own(project))
+    assert 0 < begun < 5
+    assert "continues exactly, in the environment that it began in" in log_of(own(project))
+    # Prefect would call it Running for ever: the next run has told it
+    assert stages_of(whole_server, runs(whole_server, "killed")[0]) == ["Completed", "Crashed"]
+    assert not list((project.root / ".nasflow" / "flow-runs").iterdir())
+    clone = is_defended(project, tmp_path / "clone", "results/prepare/dataset.json", "data")
+    # What was measured belongs to the machine: without it the same file would have other latencies.
+    shutil.copytree(project.root / ".nasflow" / "measurements", clone.root / ".nasflow" / "measurements")
+    clone.run("dvc", "repro", "-s", "-f", "search")  # at one go
+    assert clone.content("search") == project.content("search")
+
+
+def journals(root: Path) -> Sequence[Path]:
+    return sorted((root / ".nasflow").glob("search-*/journal.jsonl"))
+
+
+def committed(root: Path, known: Sequence[Path]) -> int:
+    """How many trials a search has committed that is not one of the `known`."""
+    return sum(path.read_bytes().count(b'{"trial"') for path in journals(root) if path not in known)
