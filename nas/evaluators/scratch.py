@@ -90,6 +90,8 @@ class Scratch(Evaluator):
 
     def warm_up(self) -> None:
         """Load the data, to the device too, and the libraries."""
+        import nas.evaluators.structure  # noqa: F401 - the first look at a structure would wait for it
+
         for name in ("fit", "select"):
             self._split(name)
         self._bench.task.load()

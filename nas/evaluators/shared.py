@@ -138,6 +138,8 @@ class Shared(Evaluator):
 
     def warm_up(self) -> None:
         """Load the data, to the device too, and the libraries, and make the weights."""
+        import nas.evaluators.structure  # noqa: F401 - the first look at a structure would wait for it
+
         self._shared()
         self._split("select")
         self._bench.task.load()
