@@ -29,10 +29,12 @@ from torch import Tensor
 
 from nas.architecture import Architecture
 from nas.data.dataset import Description
-from nas.spaces.cell import EDGES, Cell, live_edges
+from nas.spaces.cell import EDGES, NODES, Cell
+from nas.spaces.graph import live_edges
 from nas.tasks.image_classification import ImageClassification
 from nas.training.loop import pick_device, stream_seed
-from nas.training.proxies import MEASURES, Name, ProxyError
+from nas.training.proxies import MEASURES
+from nas.training.proxy_names import Name, ProxyError
 
 STORED = {"naswot": "c10_zc_naswot", "logsynflow": "c10_zc_logsynflow", "parameters": "c10_params_m", "flops": "c10_flops_m"}
 PAIR = ("naswot", "logsynflow")
@@ -56,7 +58,7 @@ def architecture_of(text: str) -> Architecture:
 def all_live(cell: Architecture) -> bool:
     """Return whether everything in a cell reaches its output."""
     used = {edge for edge in EDGES if cell[f"edge_{edge[0]}_{edge[1]}"] != "none"}
-    return len(live_edges(used)) == len(used)
+    return len(live_edges(used, NODES - 1)) == len(used)
 
 
 def image_task() -> ImageClassification:

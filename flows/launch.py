@@ -69,7 +69,7 @@ def _run(root: Path, stages: Sequence[str] | None, force: bool, check: Sequence[
 
 
 def _start_check(root: Path, arguments: Sequence[str]) -> "subprocess.Popen[str]":
-    """Settings are checked in a process of their own, because they import PyTorch while this one imports Prefect."""
+    """Settings are checked in a process of their own, while this one imports Prefect."""
     command = processes.with_parent([sys.executable, "-P", "-m", "flows.cli", "check", *arguments])
     return subprocess.Popen(command, cwd=root, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
 

@@ -25,6 +25,8 @@ from nas.preflight import preflight
 from nas.tasks.base import Task
 from nas.trial import LimitError, Trial
 
+_NETWORKS = ("nas/networks", "nas/spaces", "nas/tasks")
+"""What of the library decides what is in a file; the rest of it decides which file."""
 Told = Callable[[Trial], dict[str, Any] | None]
 """What is known of a finalist beside its metrics; None where nothing is."""
 
@@ -92,7 +94,7 @@ def check_space(root: Path, settings: Settings, bench: Bench, record: Mapping[st
 def _key(bench: Bench, settings: Settings, record: Mapping[str, Any], metadata: Mapping[str, str]) -> str:
     """Names what besides the architecture determines a file."""
     every = {**record.get("deps", {}), **code_of(record, bench.space, bench.task)}
-    code = {path: digest for path, digest in every.items() if not path.startswith("nas/") or path in ("nas/spaces", "nas/tasks")}
+    code = {path: digest for path, digest in every.items() if not path.startswith("nas/") or path in _NETWORKS}
     described = bench.dataset.description
     return json.dumps(
         {

@@ -15,7 +15,7 @@ from nas.architecture import Architecture, Choices
 from nas.evaluators.base import Bench
 from nas.evaluators.proxy import Proxy
 from nas.strategies.base import Strategy
-from nas.training.proxies import ProxyError
+from nas.training.proxy_names import ProxyError
 from nas.trial import Proposal, Trial
 from nas.warm_start import WarmStart, best_of, nearest_scores
 

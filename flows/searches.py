@@ -15,7 +15,7 @@ from nas.search import mismatch
 from nas.spaces.base import SearchSpace
 from nas.strategies.base import Strategy
 from nas.tasks.base import Task
-from nas.training.proxies import Name
+from nas.training.proxy_names import Name
 
 STRICT = ConfigDict(extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
 LARGEST_SEED = 2**63 - 1

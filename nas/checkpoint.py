@@ -9,8 +9,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from nas import atomic
 
 _DAMAGED = (
@@ -26,6 +24,8 @@ class CheckpointError(ValueError):
 
 def save(path: Path, state: Mapping[str, Any]) -> None:
     """Write tensors, numbers, text, lists and dicts to `path`, durably and at once. Raises atomic.DiskError; `path` is then whole."""
+    import torch
+
     buffer = io.BytesIO()
     torch.save(state, buffer)
     atomic.write(path, lambda file: file.write(buffer.getbuffer()))
@@ -37,6 +37,8 @@ def load(path: Path, *keys: str) -> dict[str, Any]:
     Raises FileNotFoundError when there is no such file, CheckpointError when it is damaged, down to one bit, or lacks one of `keys`,
     atomic.DiskError when the disk does not give it.
     """
+    import torch
+
     with atomic.explained(path, "read", "it is as it was"):
         data = path.read_bytes() if path.exists() else None
     if data is None:

@@ -1,8 +1,10 @@
 """How processes of ours begin and end: forked from a server where that can be, with one pinned thread, and never without their parent."""
 
 import ctypes
+import importlib
 import multiprocessing
 import os
+import pkgutil
 import signal
 import sys
 import threading
@@ -12,6 +14,8 @@ from multiprocessing import forkserver, resource_tracker
 from multiprocessing.context import ForkServerContext, SpawnContext
 
 _PARENT_DEATH_SIGNAL = 1  # PR_SET_PDEATHSIG of prctl(2)
+_LATE_ROOMS = ("nas.networks", "nas.training")
+_LATE_FILES = ("nas.evaluators.structure",)
 
 
 def context(*, anew: bool = False) -> ForkServerContext | SpawnContext:
@@ -23,14 +27,25 @@ def context(*, anew: bool = False) -> ForkServerContext | SpawnContext:
 
 
 def start_server(*modules: str) -> None:
-    """Start what processes are forked from, unless it runs: it imports what this process has of ours, and `modules`. For the main thread.
+    """Start what processes are forked from, unless it runs. For the main thread.
 
+    It imports what this process has of ours, `modules`, and in a process that computes what of ours is imported where it is used.
     Whoever will need processes, but not at once, may call it early: it imports while this process does something else.
     """
     ours = sorted(name for name in sys.modules if name.split(".")[0] in ("nas", "export"))
-    multiprocessing.get_context("forkserver").set_forkserver_preload(["nas.forked", *ours, *modules])
+    late = imported_late() if "torch" in sys.modules else []
+    multiprocessing.get_context("forkserver").set_forkserver_preload(["nas.forked", *ours, *late, *modules])
     with interrupts_masked():
         forkserver.ensure_running()
+
+
+def imported_late() -> list[str]:
+    """Return the modules of ours that are imported inside functions, since they import PyTorch, which settings are read without.
+
+    A process that is forked from one that has them begins its first trial at once.
+    """
+    rooms = ((room, importlib.import_module(room).__path__) for room in _LATE_ROOMS)
+    return [*(f"{room}.{module.name}" for room, path in rooms for module in pkgutil.iter_modules(path)), *_LATE_FILES]
 
 
 def leave_signals_to_the_main_thread() -> None:

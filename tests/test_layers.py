@@ -57,19 +57,19 @@ ALLOWED = {
     "nas.strategies.predictor": ["nas.architecture", "nas.trial", "nas.pareto", "nas.strategies.base", "nas.strategies.gaussian"],
     "nas.strategies.hyperband": ["nas.architecture", "nas.trial", "nas.components", "nas.strategies.base", "nas.strategies.halving"],
     "nas.data": ["nas.data"],
-    "nas.tasks": ["nas.data.dataset", "nas.tasks.base"],
+    "nas.tasks": ["nas.data.dataset", "nas.tasks.base", "nas.networks.images"],
+    "nas.networks": ["nas.architecture", "nas.networks", "nas.spaces.graph"],
     "nas.spaces": [
         "nas.architecture",
         "nas.tasks.base",
         "nas.spaces.base",
         "nas.spaces.graph",
         "nas.spaces.parts",
-        "nas.spaces.shared_edges",
-        "nas.spaces.supernet",
+        "nas.networks",
     ],
     "nas.training": ["nas.tasks.base", "nas.training", "nas.checkpoint", "nas.trial"],
     "nas.evaluators": [
-        *("nas.architecture", "nas.trial", "nas.spaces.base", "nas.spaces.supernet", "nas.tasks.base", "nas.training"),
+        *("nas.architecture", "nas.trial", "nas.spaces.base", "nas.tasks.base", "nas.training"),
         *("nas.data.dataset", "nas.evaluators.base", "nas.evaluators.structure", "nas.evaluators.wrapper", "nas.checkpoint", "export"),
     ],
     "nas.testing": ["nas", "export"],
@@ -99,8 +99,19 @@ OWNED = {
 }
 """Libraries that only these rooms or files may import."""
 
-LAZY = {"dvc": ["flows"], "prefect": ["flows.launch", "flows.serve"]}
-"""Libraries that these may import inside functions only, because they take seconds to import."""
+SETTINGS = (
+    *("nas.spaces", "nas.tasks", "nas.strategies", "nas.engines", "nas.data", "nas.checkpoint", "nas.training.recipe"),
+    *("nas.training.limits", "nas.training.proxy_names", "nas.training.unfinished", "nas.evaluators.base", "nas.evaluators.proxy"),
+    *("nas.evaluators.scratch", "nas.evaluators.shared", "nas.evaluators.table", "nas.evaluators.wrapper", "flows.settings"),
+    *("flows.searches", "flows.elsewhere", "flows.commands", "flows.report", "flows.stages.prepare", "flows.stages.report"),
+)
+"""What settings are read with, and what commands and stages are made of that compute nothing with tensors."""
+LAZY = {
+    "dvc": ["flows"],
+    "prefect": ["flows.launch", "flows.serve"],
+    **{library: list(SETTINGS) for library in ("torch", "onnxruntime", "sklearn", "scipy")},
+}
+"""Libraries that these may import inside functions only, or to name types, because they take seconds to import."""
 
 
 def files(root: Path = ROOT) -> Iterator[tuple[str, Path]]:
@@ -118,6 +129,7 @@ def imports(name: str, tree: ast.Module) -> Iterator[tuple[str, bool]]:
         if isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef)
         for node in ast.walk(function)
     }
+    lazy |= {id(node) for block in ast.walk(tree) if _names_types(block) for node in ast.walk(block)}
     for node in ast.walk(tree):
         top = id(node) not in lazy
         if isinstance(node, ast.Import):
@@ -125,6 +137,10 @@ def imports(name: str, tree: ast.Module) -> Iterator[tuple[str, bool]]:
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{name} imports relatively: write the full name"
             yield from ((f"{node.module}.{alias.name}", top) for alias in node.names)
+
+
+def _names_types(block: ast.AST) -> bool:
+    return isinstance(block, ast.If) and isinstance(block.test, ast.Name) and block.test.id == "TYPE_CHECKING"
 
 
 def within(name: str, rooms: Iterable[str]) -> bool:
@@ -185,6 +201,8 @@ def test_every_module_has_a_room() -> None:
         ("nas.data.sources.new", "from ruamel.yaml import YAML", "nas.data.sources.new may not import ruamel"),
         ("flows.stages.search", "from prefect import flow", "flows.stages.search may not import prefect"),
         ("flows.tracking", "import dvc.repo", "flows.tracking may import dvc only inside a function"),
+        ("nas.spaces.new", "from torch import nn", "nas.spaces.new may import torch only inside a function"),
+        ("nas.networks.new", "from nas.spaces.base import Options", "nas.networks.new may not import nas.spaces.base.Options"),
         ("nas.search", "from flows import console", "nas.search may not import flows.console"),
         ("nas.search", "import pytest", "nas.search may not import pytest: only nas.testing may"),
         (
@@ -207,6 +225,8 @@ def test_a_violation_is_found(name: str, source: str, problem: str) -> None:
         ("flows.pipeline", "from prefect import flow"),
         ("nas.journal", "from nas import atomic\nfrom nas.trial import Trial\nimport torch"),
         ("nas.strategies.new", "from nas.strategies.base import Strategy"),
+        ("nas.spaces.new", "if TYPE_CHECKING:\n    from torch import nn\ndef f():\n    from nas.networks.parts import Residual"),
+        ("nas.networks.new", "from torch import nn\nfrom nas.networks.parts import Residual"),
         ("nas.data.sources.new", "from nas.data.errors import DataError"),
     ],
 )
@@ -218,9 +238,11 @@ def test_what_is_allowed_is_not_found(name: str, source: str) -> None:
     ("module", "unwanted"),
     [
         ("flows.cli", "prefect dvc torch fastapi uvicorn onnxruntime numpy"),
-        ("flows.report.page", "torch sklearn scipy matplotlib pandas prefect dvc onnxruntime"),
-        ("flows.settings", "sklearn scipy matplotlib pandas prefect dvc"),
-        ("nas.tasks.image_classification", "torchmetrics sklearn scipy matplotlib pandas prefect dvc"),
+        ("flows.stages.prepare", "torch sklearn scipy matplotlib pandas prefect dvc onnxruntime onnx"),
+        ("flows.stages.report", "torch sklearn scipy matplotlib pandas prefect dvc onnxruntime"),
+        ("flows.pipeline", "torch sklearn scipy matplotlib pandas onnxruntime onnx dvc"),
+        ("flows.why.tell", "torch sklearn scipy matplotlib pandas onnxruntime onnx dvc prefect"),
+        ("nas.tasks.image_classification", "torch torchmetrics sklearn scipy matplotlib pandas prefect dvc"),
         ("nas.load", "torch prefect dvc"),
         ("nas.strategies.evolution", "torch prefect dvc"),
         ("nas.strategies.predictor", "torch sklearn scipy prefect dvc"),
@@ -236,3 +258,24 @@ def test_what_is_slow_to_import_is_imported_when_needed(module: str, unwanted: s
     code = f"import sys, {module}; print(*sorted(set({unwanted.split()!r}) & set(sys.modules)))"
     run = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True, cwd=ROOT, timeout=60)
     assert run.stdout.strip() == ""
+
+
+def test_settings_are_read_without_what_is_slow_to_import() -> None:
+    """Those of the project, of every example, and every entry of every room that settings name."""
+    code = (
+        "import sys, tempfile, pathlib\n"
+        "from flows import settings\n"
+        "from nas import load\n"
+        "for room in ('spaces', 'strategies', 'evaluators', 'tasks', 'data.sources', 'engines'):\n"
+        "    assert load.names(room)\n"
+        "    for name in load.names(room): load.load(room, name)\n"
+        "root = pathlib.Path(tempfile.mkdtemp())\n"
+        "(root / settings.FILE).write_text(pathlib.Path(settings.FILE).read_text())\n"
+        "examples = sorted(pathlib.Path('examples').glob('*.yaml'))\n"
+        "for example in [None, *examples]: settings.read(root, example=example)\n"
+        "print(len(examples), *sorted({'torch', 'onnxruntime', 'onnx', 'sklearn', 'scipy', 'prefect', 'dvc'} & set(sys.modules)))"
+    )
+    run = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True, cwd=ROOT, timeout=60)
+    count, *slow = run.stdout.split()
+    assert int(count) >= 8
+    assert slow == []

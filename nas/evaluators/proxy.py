@@ -10,21 +10,22 @@ import math
 from collections.abc import Mapping, Sequence
 from functools import partial
 from time import perf_counter
-from typing import Annotated, Any, final
+from typing import TYPE_CHECKING, Annotated, Any, final
 
 import numpy as np
-import torch
 from annotated_types import MinLen
 from pydantic import AfterValidator, Field, PrivateAttr
-from torch import nn
 
 from nas import atomic
 from nas.architecture import Architecture
 from nas.evaluators.base import Evaluator
-from nas.training.cost import cost
-from nas.training.loop import Examples, load_examples, pick_device, stream_seed
-from nas.training.proxies import MEASURES, Name, ProxyError
+from nas.training.proxy_names import Name, ProxyError
 from nas.trial import Proposal, Report, Trial
+
+if TYPE_CHECKING:  # settings are read without PyTorch, so what measures is imported where it is used
+    from torch import nn
+
+    from nas.training.loop import Examples
 
 _MINIBATCH, _REFERENCE, _WEIGHTS = 1, 2, 3  # what a stream of random numbers is for
 _STREAM = 4  # keeps these streams from those that a search draws from (seed, trial)
@@ -54,7 +55,7 @@ class Proxy(Evaluator):
     device: str = Field("auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$")
     """Where to measure: `cpu`, `cuda`, `cuda:1`, or `auto`."""
 
-    _examples: Examples | None = PrivateAttr(None)
+    _examples: "Examples | None" = PrivateAttr(None)
     _values: dict[Architecture, dict[str, float]] = PrivateAttr(default_factory=dict)
     _standings: dict[str, list[float | None]] = PrivateAttr(default_factory=dict)
 
@@ -70,6 +71,10 @@ class Proxy(Evaluator):
         """Parameters and FLOPs, from a network that is built without memory."""
         values = self._values.setdefault(proposal.architecture, {})
         if "flops" not in values:
+            import torch
+
+            from nas.training.cost import cost
+
             with torch.device("meta"):
                 network = self._bench.space.build(proposal.architecture, self._bench.task)
             values |= cost(network, self._bench.task)
@@ -129,8 +134,12 @@ class Proxy(Evaluator):
                 raise silent
         return {name: known[name] for name in self.measures}
 
-    def _network(self, architecture: Architecture) -> nn.Module:
+    def _network(self, architecture: Architecture) -> "nn.Module":
         """A network at its first weights, which depend on the run's seed and the canonical form alone."""
+        import torch
+
+        from nas.training.loop import pick_device, stream_seed
+
         form = hashlib.sha256(self.canonical(architecture).encode()).digest()
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(stream_seed(self._bench.seed, _WEIGHTS, _STREAM, int.from_bytes(form[:8], "big")))
@@ -138,15 +147,21 @@ class Proxy(Evaluator):
         moved: nn.Module = network.to(pick_device(self.device), memory_format=torch.channels_last)  # type: ignore[call-overload]
         return moved
 
-    def _measure(self, network: nn.Module, name: Name) -> float:
+    def _measure(self, network: "nn.Module", name: Name) -> float:
+        import torch
+
+        from nas.training.proxies import MEASURES
+
         task, examples = self._bench.task, self._minibatch()
         with torch.no_grad():
             inputs = task.prepare().to(examples.inputs.device)(examples.inputs)
         return MEASURES[name](network, inputs, examples.targets, partial(task.loss, smoothing=0.0))
 
-    def _minibatch(self) -> Examples:
+    def _minibatch(self) -> "Examples":
         """Examples drawn from `fit`. They all differ, because NASWOT is minus infinity where two are the same."""
         if self._examples is None:
+            from nas.training.loop import load_examples, pick_device
+
             inputs, targets = self._bench.dataset.inputs("fit"), self._bench.dataset.targets("fit")
             found: dict[bytes, int] = {}
             for index in np.random.default_rng([self._bench.seed, _MINIBATCH, _STREAM]).permutation(len(inputs)).tolist():
@@ -172,6 +187,8 @@ class Proxy(Evaluator):
 
     def _settings(self) -> dict[str, Any]:
         """All that the reference's scores depend on, as JSON."""
+        from nas.training.loop import pick_device
+
         bench = self._bench
         return {
             "measures": list(self.measures),

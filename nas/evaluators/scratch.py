@@ -5,23 +5,24 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 from time import perf_counter
-from typing import Any, final
+from typing import TYPE_CHECKING, Any, final
 
 import numpy as np
-import torch
 from pydantic import Field, PrivateAttr
-from torch import nn
 
 from export.quiet import giving_way
 from nas import atomic, checkpoint
 from nas.architecture import Architecture
 from nas.evaluators.base import Evaluator
-from nas.evaluators.structure import Costs
 from nas.training.limits import Limits
-from nas.training.loop import Examples, Pace, Training, load_examples, outputs_of, pick_device, stream_seed
 from nas.training.recipe import Recipe
 from nas.training.unfinished import Unfinished
 from nas.trial import Proposal, Report, Trial
+
+if TYPE_CHECKING:  # settings are read without PyTorch, so what trains is imported where it is used
+    from torch import Tensor, nn
+
+    from nas.training.loop import Examples, Training
 
 
 @final
@@ -45,8 +46,8 @@ class Scratch(Evaluator):
     device: str = Field("auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$")
     """Where to train: `cpu`, `cuda`, `cuda:1`, or `auto`."""
 
-    _examples: dict[str, Examples] = PrivateAttr(default_factory=dict)
-    _costs: Costs = PrivateAttr(default_factory=Costs)
+    _examples: "dict[str, Examples]" = PrivateAttr(default_factory=dict)
+    _costs: dict[str, dict[str, float]] = PrivateAttr(default_factory=dict)
     # Seconds between checkpoints. No setting: it changes no result, and so must not be part of what names a run.
     _checkpoint_seconds: float = PrivateAttr(20.0)
 
@@ -70,8 +71,10 @@ class Scratch(Evaluator):
 
     def inspect(self, proposal: Proposal) -> Mapping[str, float]:
         """Parameters and FLOPs, from a network that is built without memory. Raises LimitError when that passes a limit."""
+        from nas.evaluators.structure import costs
+
         with self.limits.watch_structure():  # it is run once, in the search's own process
-            return self._costs.of(proposal.architecture, self._bench, self.canonical)
+            return costs(self._costs, proposal.architecture, self._bench, self.canonical)
 
     def identity(self, proposal: Proposal) -> str | None:
         """Canonical form and steps; None where weights of other trials matter."""
@@ -87,6 +90,8 @@ class Scratch(Evaluator):
 
     def warm_up(self) -> None:
         """Load the data, to the device too, and the libraries."""
+        import nas.evaluators.structure  # noqa: F401 - the first look at a structure would wait for it
+
         for name in ("fit", "select"):
             self._split(name)
         self._bench.task.load()
@@ -110,11 +115,11 @@ class Scratch(Evaluator):
         """Return the metrics of a finished trial's weights on another split; removed weights are trained again, as they were."""
         return self._measure(self._trained(trial), split)
 
-    def network(self, trial: Trial) -> nn.Module:
+    def network(self, trial: Trial) -> "nn.Module":
         """The network with the weights that were scored; removed ones are trained again, as they were."""
         return self._trained(trial).cpu().eval()
 
-    def _trained(self, trial: Trial) -> nn.Module:
+    def _trained(self, trial: Trial) -> "nn.Module":
         report = trial.report
         owner = trial.number if report is None or report.reused is None else report.reused
         if owner == trial.number and not self._origin(owner).exists():
@@ -140,6 +145,8 @@ class Scratch(Evaluator):
 
     def _train(self, trial: Trial, limits: Limits) -> tuple[dict[str, float], float]:
         """Train a trial and save it; returns its metrics on `select` and the seconds that it took before an interruption."""
+        from nas.training.loop import Pace, pick_device
+
         unfinished, steps = self._unfinished(trial), self._steps(trial.proposal)
         try:
             with giving_way() as give_way, limits.watch(pick_device(self.device)) as guard:
@@ -167,12 +174,16 @@ class Scratch(Evaluator):
         unfinished.remove()
         return metrics, before
 
-    def _begin(self, trial: Trial, saved: Mapping[str, Any] | None) -> tuple[Training, Architecture, float]:
+    def _begin(self, trial: Trial, saved: Mapping[str, Any] | None) -> "tuple[Training, Architecture, float]":
         """A training at its first step, or where what was saved of it or of its parent ended.
 
         Also the architecture that its network was built from, and the seconds that it took before it was interrupted.
         Architectures of one canonical form name their tensors differently, so a continued training keeps those of its beginning.
         """
+        import torch
+
+        from nas.training.loop import Training, pick_device, stream_seed
+
         bench, proposal = self._bench, trial.proposal
         same = saved is not None and saved["form"] == self.canonical(proposal.architecture)
         seed = int(saved["seed"]) if saved is not None and same else stream_seed(bench.seed, trial.number)
@@ -204,12 +215,16 @@ class Scratch(Evaluator):
             number = missing[-1].proposal.parent
         return missing
 
-    def _measure(self, network: nn.Module, split: str) -> dict[str, float]:
+    def _measure(self, network: "nn.Module", split: str) -> dict[str, float]:
+        from nas.training.loop import outputs_of
+
         examples = self._split(split)
         return self._bench.task.metrics(outputs_of(network, examples, self._bench.task), examples.targets.cpu())
 
-    def _split(self, name: str) -> Examples:
+    def _split(self, name: str) -> "Examples":
         if name not in self._examples:
+            from nas.training.loop import load_examples, pick_device
+
             dataset = self._bench.dataset
             self._examples[name] = load_examples([(dataset.inputs(name), dataset.targets(name))], pick_device(self.device))
         return self._examples[name]
@@ -222,6 +237,8 @@ class Scratch(Evaluator):
 
     def _unfinished(self, trial: Trial) -> Unfinished:
         """The checkpoint of a trial's training, which every input of it names."""
+        from nas.training.loop import pick_device
+
         record = {
             "number": trial.number,
             **_recorded(trial.proposal, self._steps(trial.proposal)),
@@ -232,7 +249,7 @@ class Scratch(Evaluator):
         }
         return Unfinished(self._weights(0).with_name(f"unfinished-{trial.number}.pt"), record)
 
-    def _state(self, training: Training, built: Architecture) -> dict[str, Any]:
+    def _state(self, training: "Training", built: Architecture) -> dict[str, Any]:
         state = {"seed": training.seed, "training": training.state_dict(), "form": self.canonical(built), "architecture": dict(built)}
         return {name: _interned(value) for name, value in state.items()}
 
@@ -270,7 +287,7 @@ def _interned(value: Any) -> Any:
     return sys.intern(value) if isinstance(value, str) else value
 
 
-def inherit(network: nn.Module, weights: Mapping[str, torch.Tensor]) -> list[str]:
+def inherit(network: "nn.Module", weights: "Mapping[str, Tensor]") -> list[str]:
     """Copy the tensors whose names and shapes agree into a network; returns their names."""
     mine = network.state_dict()
     taken = [name for name, tensor in weights.items() if name in mine and mine[name].shape == tensor.shape]

@@ -6,24 +6,23 @@ architecture search; Liu et al. 2019, DARTS; Guo et al. 2020, Single path one-sh
 
 from collections.abc import Mapping
 from time import perf_counter
-from typing import Any, ClassVar, Self, final
+from typing import TYPE_CHECKING, Any, ClassVar, Self, final
 
 import numpy as np
-import torch
 from pydantic import Field, PrivateAttr, field_validator
-from torch import Tensor
 
 from export.quiet import giving_way
 from nas.architecture import Architecture, Choices
 from nas.evaluators.base import Bench, Evaluator
-from nas.evaluators.structure import Costs
 from nas.training.limits import Guard, LimitError, Limits
-from nas.training.loop import Examples, load_examples, outputs_of, pick_device, stream_seed
 from nas.training.recipe import Recipe
-from nas.training.shared_weights import Judged, Schedule, SharedWeights
-from nas.training.stream import Stream, divide
-from nas.training.trend import worse_than_guessing
 from nas.trial import Proposal, Report, Trial
+
+if TYPE_CHECKING:  # settings are read without PyTorch, so what trains is imported where it is used
+    from torch import Tensor
+
+    from nas.training.loop import Examples
+    from nas.training.shared_weights import Judged, SharedWeights
 
 _WEIGHTS, _PARTS, _FIT, _JUDGE = 1, 2, 3, 4  # what a stream of random numbers is for
 _STREAM = 5  # keeps these streams from those that a search draws from (seed, trial)
@@ -74,9 +73,9 @@ class Shared(Evaluator):
     device: str = Field("auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$")
     """Where to train: `cpu`, `cuda`, `cuda:1`, or `auto`."""
 
-    _examples: dict[str, Examples] = PrivateAttr(default_factory=dict)
-    _costs: Costs = PrivateAttr(default_factory=Costs)
-    _weights: SharedWeights | None = PrivateAttr(None)
+    _examples: "dict[str, Examples]" = PrivateAttr(default_factory=dict)
+    _costs: dict[str, dict[str, float]] = PrivateAttr(default_factory=dict)
+    _weights: "SharedWeights | None" = PrivateAttr(None)
     _choices: Choices = PrivateAttr()
 
     @field_validator("recipe")
@@ -91,6 +90,10 @@ class Shared(Evaluator):
 
         Raises ValueError, before any work, when the space cannot share weights or a part of `fit` is too small.
         """
+        import torch
+
+        from nas.training.stream import divide
+
         with torch.device("meta"):
             self._choices = bench.space.supernet(bench.task).choices
         divide(bench.dataset.description.counts["fit"], self.architecture_share, 0, torch.device("cpu"))
@@ -123,8 +126,10 @@ class Shared(Evaluator):
 
         Raises LimitError when building and running it once passes a limit.
         """
+        from nas.evaluators.structure import costs
+
         with self.limits.watch_structure():
-            return self._costs.of(proposal.architecture, self._bench, self.canonical)
+            return costs(self._costs, proposal.architecture, self._bench, self.canonical)
 
     def identity(self, proposal: Proposal) -> str | None:
         """The canonical form where weights are frozen; None where they train, since results depend on all trials before."""
@@ -133,6 +138,8 @@ class Shared(Evaluator):
 
     def warm_up(self) -> None:
         """Load the data, to the device too, and the libraries, and make the weights."""
+        import nas.evaluators.structure  # noqa: F401 - the first look at a structure would wait for it
+
         self._shared()
         self._split("select")
         self._bench.task.load()
@@ -174,8 +181,10 @@ class Shared(Evaluator):
     def _steps(self, proposal: Proposal) -> int:
         return self.steps if proposal.steps is None else proposal.steps
 
-    def _train(self, proposal: Proposal, steps: int, guard: Guard) -> tuple[dict[str, float], dict[str, Tensor] | None]:
+    def _train(self, proposal: Proposal, steps: int, guard: Guard) -> "tuple[dict[str, float], dict[str, Tensor] | None]":
         """Some weight steps, and one batch that judges."""
+        from nas.training.trend import worse_than_guessing
+
         weights, soft = self._shared(), proposal.mixture is not None
         mixture = self._path(proposal.architecture) if proposal.mixture is None else proposal.mixture
         with weights.attempt(steps, 1):
@@ -191,44 +200,56 @@ class Shared(Evaluator):
         return metrics, judged.gradient
 
     def _look(self, architecture: Architecture, split: str) -> dict[str, float]:
+        from nas.training.loop import outputs_of
+
         weights, examples, task = self._shared(), self._split(split), self._bench.task
         with weights.alone(self._path(architecture), self.tuning, self.recalibration) as network:
             outputs = outputs_of(network, examples, task)
         targets = examples.targets.cpu()
         return {"loss": float(task.loss(outputs, targets, 0.0)), **task.metrics(outputs, targets)}
 
-    def _path(self, architecture: Architecture) -> dict[str, Tensor]:
+    def _path(self, architecture: Architecture) -> "dict[str, Tensor]":
         """The mixture that runs one architecture alone."""
+        import torch
+
         self._choices.check(architecture)
         return {
             choice.name: torch.tensor([float(option == architecture[choice.name]) for option in choice.options]) for choice in self._choices
         }
 
-    def _split(self, name: str) -> Examples:
+    def _split(self, name: str) -> "Examples":
         if name not in self._examples:
+            from nas.training.loop import load_examples, pick_device
+
             dataset = self._bench.dataset
             self._examples[name] = load_examples([(dataset.inputs(name), dataset.targets(name))], pick_device(self.device))
         return self._examples[name]
 
-    def _shared(self) -> SharedWeights:
-        """The weights; those of the first moment are a function of the run's seed."""
+    def _shared(self) -> "SharedWeights":
         if self._weights is None:
-            bench, fit, device = self._bench, self._split("fit"), pick_device(self.device)
-            seeds = {purpose: stream_seed(bench.seed, _STREAM, purpose, 0) for purpose in (_WEIGHTS, _PARTS, _FIT, _JUDGE)}
-            with torch.random.fork_rng(devices=[]):
-                torch.manual_seed(seeds[_WEIGHTS])
-                supernet = bench.space.supernet(bench.task)
-            mine, theirs = divide(len(fit), self.architecture_share, seeds[_PARTS], device)
-            streams = (
-                Stream(fit, mine, self.recipe.batch_size, seeds[_FIT]),
-                Stream(fit, theirs, self.recipe.batch_size, seeds[_JUDGE]),
-            )
-            schedule = Schedule(self.recipe, self.schedule_steps, self.floor)
-            self._weights = SharedWeights(supernet, supernet.set_mixture, bench.task, schedule, *streams)
+            self._weights = self._first_weights()
         return self._weights
 
+    def _first_weights(self) -> "SharedWeights":
+        """The weights of the first moment, a function of the run's seed."""
+        import torch
 
-def _check(judged: Judged) -> None:
+        from nas.training.loop import pick_device, stream_seed
+        from nas.training.shared_weights import Schedule, SharedWeights
+        from nas.training.stream import Stream, divide
+
+        bench, fit, device = self._bench, self._split("fit"), pick_device(self.device)
+        seeds = {purpose: stream_seed(bench.seed, _STREAM, purpose, 0) for purpose in (_WEIGHTS, _PARTS, _FIT, _JUDGE)}
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seeds[_WEIGHTS])
+            supernet = bench.space.supernet(bench.task)
+        mine, theirs = divide(len(fit), self.architecture_share, seeds[_PARTS], device)
+        streams = Stream(fit, mine, self.recipe.batch_size, seeds[_FIT]), Stream(fit, theirs, self.recipe.batch_size, seeds[_JUDGE])
+        schedule = Schedule(self.recipe, self.schedule_steps, self.floor)
+        return SharedWeights(supernet, supernet.set_mixture, bench.task, schedule, *streams)
+
+
+def _check(judged: "Judged") -> None:
     """Refuse what is no number: metrics of such outputs look like those of a bad network, and such a gradient ruins logits for good."""
     if not judged.outputs.isfinite().all():
         raise LimitError("the network's outputs are not finite numbers: training diverged, lower the learning rate", "diverged")

@@ -1,8 +1,6 @@
 """What an architecture costs by its structure alone."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from typing import final
 
 import torch
 
@@ -11,18 +9,16 @@ from nas.evaluators.base import Bench
 from nas.training.cost import cost
 
 
-@final
-@dataclass
-class Costs:
-    """Parameters and FLOPs by canonical form, each worked out once."""
+def costs(
+    known: dict[str, dict[str, float]], architecture: Architecture, bench: Bench, canonical: Callable[[Mapping[str, str]], str]
+) -> Mapping[str, float]:
+    """Return parameters and FLOPs of the network that the architecture builds alone; it is built without memory.
 
-    known: dict[str, dict[str, float]] = field(default_factory=dict)
-
-    def of(self, architecture: Architecture, bench: Bench, canonical: Callable[[Mapping[str, str]], str]) -> Mapping[str, float]:
-        """Return both for the network that the architecture builds alone; it is built without memory."""
-        form = canonical(architecture)
-        if form not in self.known:
-            with torch.device("meta"):
-                network = bench.space.build(architecture, bench.task)
-            self.known[form] = cost(network, bench.task)
-        return self.known[form]
+    `known` holds those that were worked out, by canonical form, and gets new ones.
+    """
+    form = canonical(architecture)
+    if form not in known:
+        with torch.device("meta"):
+            network = bench.space.build(architecture, bench.task)
+        known[form] = cost(network, bench.task)
+    return known[form]

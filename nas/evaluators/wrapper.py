@@ -2,15 +2,17 @@
 
 from abc import ABC
 from collections.abc import Mapping
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from pydantic import PrivateAttr
-from torch import nn
 
 from nas.architecture import Architecture
 from nas.evaluators.base import Bench, Evaluator
 from nas.trial import Proposal, Report, Trial
+
+if TYPE_CHECKING:
+    from torch import nn
 
 
 class Wrapper(Evaluator, ABC):
@@ -98,7 +100,7 @@ class Wrapper(Evaluator, ABC):
         """The evaluator's canonical form."""
         return self._evaluator.canonical(architecture)
 
-    def network(self, trial: Trial) -> nn.Module:
+    def network(self, trial: Trial) -> "nn.Module":
         """The evaluator's network of a finished trial."""
         return self._evaluator.network(trial)
 

@@ -1,6 +1,6 @@
 """What every search space is: a function of a picker, written once and read three ways.
 
-One picker records the choices, one builds the chosen network, one (in nas.spaces.supernet) builds all options at once.
+One picker records the choices, one builds the chosen network, one (in nas.networks.supernet) builds all options at once.
 """
 
 import json
@@ -9,25 +9,25 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Protocol, final
 
 import numpy as np
-import torch
 from pydantic import BaseModel, ConfigDict
-from torch import nn
 
 from nas.architecture import Architecture, Choice, Choices
-from nas.spaces.supernet import Supernet, SupernetPicker
 from nas.tasks.base import Task
 
-if TYPE_CHECKING:
-    from nas.architecture import Mixture
+if TYPE_CHECKING:  # settings are read without PyTorch
+    from torch import nn
 
-Options = Mapping[str, Callable[[], nn.Module]]
+    from nas.architecture import Mixture
+    from nas.networks.supernet import Supernet
+
+Options = Mapping[str, Callable[[], "nn.Module"]]
 """What can be picked: a function that makes the module, by option name."""
 
 
 class Picker(Protocol):
     """Answers the decisions that a space asks for. The same name asked twice is one decision."""
 
-    def __call__(self, name: str, options: Options) -> nn.Module:
+    def __call__(self, name: str, options: Options) -> "nn.Module":
         """Return the module of a decision; only options that are needed are made."""
 
     def number(self, name: str, options: Sequence[int]) -> int:
@@ -43,28 +43,32 @@ class SearchSpace(BaseModel, ABC):
     model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
 
     @abstractmethod
-    def define(self, pick: Picker, task: Task) -> nn.Module:
+    def define(self, pick: Picker, task: Task) -> "nn.Module":
         """Return the network that the picker's answers make; its head comes from the task."""
 
     def choices(self, task: Task) -> Choices:
         """Return every decision, in the order asked; nothing is allocated."""
+        import torch
+
         recorder = _Recorder()
         with torch.device("meta"):
             self.define(recorder, task)
         return recorder.choices()
 
-    def build(self, architecture: Mapping[str, str], task: Task) -> nn.Module:
+    def build(self, architecture: Mapping[str, str], task: Task) -> "nn.Module":
         """Return the network of an architecture, initialised from torch's global generator on the current device.
 
         Raises KeyError or ValueError when the architecture does not answer a decision with one of its options.
         """
         return self.define(_Builder(architecture), task)
 
-    def supernet(self, task: Task) -> Supernet:
+    def supernet(self, task: Task) -> "Supernet":
         """Return a network that holds every option and runs any mixture of them.
 
         Raises ValueError when the space decides on numbers, which cannot be mixed.
         """
+        from nas.networks.supernet import Supernet, SupernetPicker
+
         picker = SupernetPicker()
         return Supernet(self.define(picker, task), picker)
 
@@ -77,6 +81,8 @@ class SearchSpace(BaseModel, ABC):
 
     def decisions(self, architecture: Mapping[str, str], task: Task) -> dict[str, str]:
         """Return the answers of an architecture that its network asks for, in the order asked; the others change nothing."""
+        import torch
+
         builder = _Builder(architecture)
         with torch.device("meta"):
             self.define(builder, task)
@@ -112,7 +118,7 @@ class _Recorder:
     def __init__(self) -> None:
         self._options: dict[str, tuple[str, ...]] = {}
 
-    def __call__(self, name: str, options: Options) -> nn.Module:
+    def __call__(self, name: str, options: Options) -> "nn.Module":
         self._note(name, tuple(options))
         made = [make() for make in options.values()]
         return made[0]
@@ -138,7 +144,7 @@ class _Builder:
         self._architecture = architecture
         self.asked: dict[str, None] = {}
 
-    def __call__(self, name: str, options: Options) -> nn.Module:
+    def __call__(self, name: str, options: Options) -> "nn.Module":
         return options[self._answer(name, tuple(options))]()
 
     def number(self, name: str, options: Sequence[int]) -> int:

@@ -9,18 +9,17 @@ from functools import lru_cache, partial
 from itertools import permutations
 from typing import TYPE_CHECKING, Annotated, Any, Literal, final
 
-import torch
 from annotated_types import MinLen
 from pydantic import Field, PositiveInt
-from torch import Tensor, nn
 
 from nas.architecture import Architecture
 from nas.spaces.base import Options, Picker, SearchSpace, image_channels
 from nas.spaces.graph import path_features
-from nas.spaces.shared_edges import Mixed, Zero, carries, flow
 from nas.tasks.base import Task
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from nas.architecture import Mixture
 
 NODES = 4
@@ -42,8 +41,12 @@ class Cell(SearchSpace):
     stem: Literal[1, 3, 5, 7] = 3
     """Kernel size of the first convolution."""
 
-    def define(self, pick: Picker, task: Task) -> nn.Module:
+    def define(self, pick: Picker, task: Task) -> "nn.Module":
         """Stem, stages of cells with reductions between them, and the task's head. Wants images (channels, height, width)."""
+        from torch import nn
+
+        from nas.networks.cell import CellBlock, Reduction
+
         width, inputs = self.widths[0], image_channels(task, "cell")
         stem = nn.Conv2d(inputs, width, self.stem, padding=self.stem // 2, bias=False)
         layers: list[nn.Module] = [stem, nn.BatchNorm2d(width)]
@@ -51,7 +54,7 @@ class Cell(SearchSpace):
             if stage:
                 layers.append(Reduction(width, outputs))
             width = outputs
-            layers += [CellBlock(pick, width) for _ in range(self.cells)]
+            layers += [CellBlock(_edges(pick, width)) for _ in range(self.cells)]
         return nn.Sequential(*layers, nn.BatchNorm2d(width), nn.ReLU(), task.head(width))
 
     def discretize(self, mixture: "Mixture", task: Task) -> Architecture:
@@ -74,76 +77,24 @@ class Cell(SearchSpace):
         return counts + path_features([edge for edge in edges if edge[2] != "none"], NODES - 1, groups)
 
 
-@final
-class CellBlock(nn.Module):
-    """One cell. Edges that carry nothing, or that lead nowhere, are not kept: they cannot change the function.
-
-    In a supernet all are kept, and the same rule says under each mixture which of them are computed.
-    """
-
-    def __init__(self, pick: Picker, channels: int) -> None:
-        super().__init__()
-        made = {edge: pick(f"edge_{edge[0]}_{edge[1]}", _operations(channels)) for edge in EDGES}
-        live = live_edges({edge for edge, module in made.items() if not isinstance(module, Zero)})
-        self.edges = nn.ModuleDict({f"{source}_{target}": made[source, target] for source, target in live})
-
-    def forward(self, features: Tensor) -> Tensor:
-        """Features (batch, channels, height, width) to features of the same shape."""
-        mixed = {(int(name[0]), int(name[2])): module for name, module in self.edges.items() if isinstance(module, Mixed)}
-        if mixed:
-            live = live_edges({edge for edge, module in mixed.items() if carries(module)})
-            nodes = flow({0: features}, {edge: mixed[edge] for edge in live})
-            return nodes[NODES - 1] if live else torch.zeros_like(features)
-        nodes = {0: features}
-        for name, module in self.edges.items():
-            source, target = int(name[0]), int(name[2])
-            term = module(nodes[source])
-            nodes[target] = nodes[target] + term if target in nodes else term
-        return nodes[NODES - 1] if self.edges else torch.zeros_like(features)
-
-
-def live_edges(edges: set[tuple[int, int]]) -> list[tuple[int, int]]:
-    """Return the edges that lie on a path from the first node to the last, in the order they are computed."""
-    fed, used = {0}, {NODES - 1}
-    for source, target in EDGES:
-        if (source, target) in edges and source in fed:
-            fed.add(target)
-    for source, target in reversed(EDGES):
-        if (source, target) in edges and target in used:
-            used.add(source)
-    return [(source, target) for source, target in EDGES if (source, target) in edges and source in fed and target in used]
+def _edges(pick: Picker, channels: int) -> dict[tuple[int, int], "nn.Module"]:
+    """The six edges of a cell; all cells share their decisions."""
+    return {(source, target): pick(f"edge_{source}_{target}", _operations(channels)) for source, target in EDGES}
 
 
 def _operations(channels: int) -> Options:
+    from torch import nn
+
+    from nas.networks.cell import relu_conv_norm
+    from nas.networks.shared_edges import Zero
+
     return {
         "none": Zero,
         "skip_connect": nn.Identity,
-        "nor_conv_1x1": partial(_relu_conv_norm, channels, channels, 1),
-        "nor_conv_3x3": partial(_relu_conv_norm, channels, channels, 3),
+        "nor_conv_1x1": partial(relu_conv_norm, channels, channels, 1),
+        "nor_conv_3x3": partial(relu_conv_norm, channels, channels, 3),
         "avg_pool_3x3": partial(nn.AvgPool2d, 3, stride=1, padding=1, count_include_pad=False),
     }
-
-
-def _relu_conv_norm(inputs: int, outputs: int, kernel: int, stride: int = 1) -> nn.Module:
-    convolution = nn.Conv2d(inputs, outputs, kernel, stride, padding=kernel // 2, bias=False)
-    return nn.Sequential(nn.ReLU(), convolution, nn.BatchNorm2d(outputs))
-
-
-@final
-class Reduction(nn.Module):
-    """The residual block between stages: half the height and width (rounded up)."""
-
-    def __init__(self, inputs: int, outputs: int) -> None:
-        super().__init__()
-        self.first = _relu_conv_norm(inputs, outputs, 3, stride=2)
-        self.second = _relu_conv_norm(outputs, outputs, 3)
-        pool = nn.AvgPool2d(2, stride=2, ceil_mode=True, count_include_pad=False)
-        self.shortcut = nn.Sequential(pool, nn.Conv2d(inputs, outputs, 1, bias=False))
-
-    def forward(self, features: Tensor) -> Tensor:
-        """(batch, inputs, height, width) to (batch, outputs, height / 2, width / 2)."""
-        outputs: Tensor = self.shortcut(features) + self.second(self.first(features))
-        return outputs
 
 
 @lru_cache(maxsize=65536)

@@ -6,15 +6,17 @@ Tan and Le 2021, EfficientNetV2, figure 2, without squeeze-excite), after Sandle
 
 from functools import partial
 from math import gcd
-from typing import Annotated, final
+from typing import TYPE_CHECKING, Annotated, final
 
 from annotated_types import MinLen
 from pydantic import AfterValidator, Field, PositiveInt
-from torch import nn
 
 from nas.spaces.base import Options, Picker, SearchSpace, image_channels
-from nas.spaces.parts import Residual, each_once
+from nas.spaces.parts import each_once
 from nas.tasks.base import Task
+
+if TYPE_CHECKING:
+    from torch import nn
 
 
 def _odd(kernel: int) -> int:
@@ -40,8 +42,10 @@ class Chain(SearchSpace):
     expansions: Numbers = (1, 2)
     """Inner widths of a block to choose from, as multiples of the stage's width."""
 
-    def define(self, pick: Picker, task: Task) -> nn.Module:
+    def define(self, pick: Picker, task: Task) -> "nn.Module":
         """Stages of blocks, and the task's head. Wants images (channels, height, width)."""
+        from torch import nn
+
         inputs = image_channels(task, "chain")
         layers: list[nn.Module] = []
         for stage, options in enumerate(self.widths):
@@ -53,8 +57,10 @@ class Chain(SearchSpace):
             inputs = width
         return nn.Sequential(*layers, task.head(inputs))
 
-    def _entry(self, pick: Picker, stage: int, inputs: int, width: int) -> list[nn.Module]:
+    def _entry(self, pick: Picker, stage: int, inputs: int, width: int) -> list["nn.Module"]:
         """The change of width at a stage's start, with pooling from the second stage on."""
+        from torch import nn
+
         if stage == 0:
             change: nn.Module = nn.Conv2d(inputs, width, 3, padding=1, bias=False)
         else:
@@ -67,7 +73,11 @@ class Chain(SearchSpace):
             change = pick(f"stage_{stage}.pooling", pools)
         return [change, _normalisation(pick, stage, width), _activation(pick, stage)]
 
-    def _block(self, pick: Picker, stage: int, block: int, width: int) -> nn.Module:
+    def _block(self, pick: Picker, stage: int, block: int, width: int) -> "nn.Module":
+        from torch import nn
+
+        from nas.networks.parts import Residual
+
         kernel = pick.number(f"stage_{stage}.block_{block}.kernel", self.kernels)
         inner = width * pick.number(f"stage_{stage}.block_{block}.expansion", self.expansions)
         layers = [
@@ -81,12 +91,16 @@ class Chain(SearchSpace):
         return pick(f"stage_{stage}.shortcut", make)
 
 
-def _normalisation(pick: Picker, stage: int, width: int) -> nn.Module:
+def _normalisation(pick: Picker, stage: int, width: int) -> "nn.Module":
+    from torch import nn
+
     groups = gcd(width, 8)
     if groups == width:  # a channel alone has nothing to be normalised by where the image has shrunk to one pixel
         groups = max(1, width // 2)
     return pick(f"stage_{stage}.normalisation", {"batch": partial(nn.BatchNorm2d, width), "group": partial(nn.GroupNorm, groups, width)})
 
 
-def _activation(pick: Picker, stage: int) -> nn.Module:
+def _activation(pick: Picker, stage: int) -> "nn.Module":
+    from torch import nn
+
     return pick(f"stage_{stage}.activation", {"relu": nn.ReLU, "silu": nn.SiLU, "hardswish": nn.Hardswish})

@@ -10,10 +10,7 @@ from itertools import permutations
 from typing import TYPE_CHECKING, final
 
 import numpy as np
-import torch
 from pydantic import Field, PositiveInt
-from torch import Tensor, nn
-from torch.nn import functional as F
 
 from nas.architecture import Architecture
 from nas.spaces.base import Options, Picker, SearchSpace, image_channels
@@ -21,6 +18,8 @@ from nas.spaces.parts import answer
 from nas.tasks.base import Task
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from nas.architecture import Mixture
 
 INPUTS, NODES = 2, 4
@@ -52,14 +51,18 @@ class Darts(SearchSpace):
     affine: bool = True
     """Whether the normalisations inside cells learn scale and shift: on to train one cell, off in the paper's own search."""
 
-    def define(self, pick: Picker, task: Task) -> nn.Module:
+    def define(self, pick: Picker, task: Task) -> "nn.Module":
         """Stem, cells, and the task's head. Wants images (channels, height, width) that can be halved twice."""
+        from torch import nn
+
+        from nas.networks.darts import CellBlock, Network, Zero
+
         inputs = image_channels(task, "darts")
         _refuse_small(task.input_shape)
         made = [self._edges(pick, index) for index in range(self.cells)]
         live = live_edges([{edge for edge, module in edges.items() if not isinstance(module, Zero)} for edges in made])
         cells = {
-            index: CellBlock({edge: made[index][edge] for edge in edges}, self._entries(index, edges))
+            index: CellBlock({edge: made[index][edge] for edge in edges}, self._entries(index, edges), TARGETS)
             for index, edges in enumerate(live)
             if edges
         }
@@ -110,7 +113,7 @@ class Darts(SearchSpace):
         """Channels of a cell's output, or of the stem's, which stands for the two cells before the first."""
         return NODES * self._channels(index) if index >= 0 else self.stem_multiplier * self.channels
 
-    def _edges(self, pick: Picker, index: int) -> dict[Edge, nn.Module]:
+    def _edges(self, pick: Picker, index: int) -> dict[Edge, "nn.Module"]:
         channels, kind = self._channels(index), KINDS[self._reduces(index)]
         made = {}
         for edge in EDGES:
@@ -118,13 +121,15 @@ class Darts(SearchSpace):
             made[edge] = pick(edge_name(kind, edge), _operations(channels, stride, self.affine))
         return made
 
-    def _entries(self, index: int, edges: Sequence[Edge]) -> dict[int, nn.Module]:
+    def _entries(self, index: int, edges: Sequence[Edge]) -> dict[int, "nn.Module"]:
         """What brings the outputs of the two cells before to a cell's size, for those inputs that are used."""
+        from nas.networks.darts import Halving, pointwise
+
         entries: dict[int, nn.Module] = {}
         for source in sorted({source for source, _ in edges if source < INPUTS}):
             inputs, outputs = self._width(index - INPUTS + source), self._channels(index)
             halve = source == 0 and index > 0 and self._reduces(index - 1)
-            entries[source] = Halving(inputs, outputs, self.affine) if halve else _pointwise(inputs, outputs, self.affine)
+            entries[source] = Halving(inputs, outputs, self.affine) if halve else pointwise(inputs, outputs, self.affine)
         return entries
 
 
@@ -159,115 +164,21 @@ def live_edges(cells: Sequence[set[Edge]]) -> list[list[Edge]]:
     return live
 
 
-@final
-class Network(nn.Module):
-    """A stem, cells that take the outputs of the two before, and a head on the last one's. Cells without a use are not kept."""
-
-    def __init__(self, stem: nn.Module, cells: Mapping[int, nn.Module], last: tuple[int, int], head: nn.Module) -> None:
-        super().__init__()
-        self.stem = stem
-        self.cells = nn.ModuleDict({str(index): cell for index, cell in cells.items()})
-        self.last, self.channels = last
-        self.head = head
-
-    def forward(self, images: Tensor) -> Tensor:
-        """Images (batch, channels, height, width) to what the head returns."""
-        features: Tensor = self.stem(images)
-        outputs = {-2: features, -1: features}
-        for name, cell in self.cells.items():
-            index = int(name)
-            outputs[index] = cell(outputs.get(index - 2), outputs.get(index - 1))
-        if self.last not in outputs:  # nothing of the image arrives
-            outputs[self.last] = torch.zeros_like(features[:, :1, ::4, ::4]).expand(-1, self.channels, -1, -1)
-        found: Tensor = self.head(outputs[self.last])
-        return found
-
-
-@final
-class CellBlock(nn.Module):
-    """One cell: its inputs brought to its size, nodes that sum their edges, and the four nodes side by side."""
-
-    def __init__(self, edges: Mapping[Edge, nn.Module], entries: Mapping[int, nn.Module]) -> None:
-        super().__init__()
-        self.entries = nn.ModuleDict({str(source): entry for source, entry in entries.items()})
-        self.edges = nn.ModuleDict({f"{source}_{target}": module for (source, target), module in edges.items()})
-
-    def forward(self, before: Tensor | None, last: Tensor | None) -> Tensor:
-        """The outputs of the two cells before, None where that cell is not kept, to (batch, 4 x channels, height, width)."""
-        nodes: dict[int, Tensor] = {int(name): entry((before, last)[int(name)]) for name, entry in self.entries.items()}
-        for name, module in self.edges.items():
-            source, target = int(name[0]), int(name[2])
-            term = module(nodes[source])
-            nodes[target] = nodes[target] + term if target in nodes else term
-        empty = torch.zeros_like(nodes[max(nodes)])
-        return torch.cat([nodes.get(target, empty) for target in TARGETS], dim=1)
-
-
 def _operations(channels: int, stride: int, affine: bool) -> Options:
+    from torch import nn
+
+    from nas.networks.darts import Halving, Zero, depthwise, normalised, separable
+
     return {
         NONE: partial(Zero, stride),
-        "max_pool_3x3": partial(_pool, nn.MaxPool2d(3, stride, padding=1), channels),
-        "avg_pool_3x3": partial(_pool, nn.AvgPool2d(3, stride, padding=1, count_include_pad=False), channels),
+        "max_pool_3x3": partial(normalised, nn.MaxPool2d(3, stride, padding=1), channels),
+        "avg_pool_3x3": partial(normalised, nn.AvgPool2d(3, stride, padding=1, count_include_pad=False), channels),
         "skip_connect": nn.Identity if stride == 1 else partial(Halving, channels, channels, affine),
-        "sep_conv_3x3": partial(_separable, channels, 3, stride, affine),
-        "sep_conv_5x5": partial(_separable, channels, 5, stride, affine),
-        "dil_conv_3x3": partial(_depthwise, channels, (3, 2), stride, affine),
-        "dil_conv_5x5": partial(_depthwise, channels, (5, 2), stride, affine),
+        "sep_conv_3x3": partial(separable, channels, 3, stride, affine),
+        "sep_conv_5x5": partial(separable, channels, 5, stride, affine),
+        "dil_conv_3x3": partial(depthwise, channels, (3, 2), stride, affine),
+        "dil_conv_5x5": partial(depthwise, channels, (5, 2), stride, affine),
     }
-
-
-def _pool(pool: nn.Module, channels: int) -> nn.Module:
-    # Normalised, so that no operation of a mixture is louder than the others; without weights, which the paper's cells do not have here.
-    return nn.Sequential(pool, nn.BatchNorm2d(channels, affine=False))
-
-
-def _pointwise(inputs: int, outputs: int, affine: bool) -> nn.Module:
-    return nn.Sequential(nn.ReLU(), nn.Conv2d(inputs, outputs, 1, bias=False), nn.BatchNorm2d(outputs, affine=affine))
-
-
-def _depthwise(channels: int, kernel: tuple[int, int], stride: int, affine: bool) -> nn.Sequential:
-    """A depthwise and a pointwise convolution; `kernel` is its size and its dilation."""
-    size, dilation = kernel
-    padding = dilation * (size // 2)
-    spatial = nn.Conv2d(channels, channels, size, stride, padding, dilation, groups=channels, bias=False)
-    mix = nn.Conv2d(channels, channels, 1, bias=False)
-    return nn.Sequential(nn.ReLU(), spatial, mix, nn.BatchNorm2d(channels, affine=affine))
-
-
-def _separable(channels: int, size: int, stride: int, affine: bool) -> nn.Module:
-    return nn.Sequential(*_depthwise(channels, (size, 1), stride, affine), *_depthwise(channels, (size, 1), 1, affine))
-
-
-@final
-class Zero(nn.Module):
-    """The operation `none`."""
-
-    def __init__(self, stride: int) -> None:
-        super().__init__()
-        self.stride = stride
-
-    def forward(self, features: Tensor) -> Tensor:
-        """Zeros, with height and width divided by the stride (rounded up)."""
-        return torch.zeros_like(features[:, :, :: self.stride, :: self.stride])
-
-
-@final
-class Halving(nn.Module):
-    """Half the height and width without losing a pixel: half of the channels see the even pixels, half the odd ones."""
-
-    def __init__(self, inputs: int, outputs: int, affine: bool) -> None:
-        super().__init__()
-        self.even = nn.Conv2d(inputs, outputs // 2, 1, stride=2, bias=False)
-        self.odd = nn.Conv2d(inputs, outputs - outputs // 2, 1, stride=2, bias=False)
-        self.normalise = nn.BatchNorm2d(outputs, affine=affine)
-
-    def forward(self, features: Tensor) -> Tensor:
-        """(batch, inputs, height, width) to (batch, outputs, height / 2, width / 2), rounded up."""
-        active = F.relu(features)
-        # The row and column of zeros keep both halves of one size where height or width is odd.
-        shifted = F.pad(active, (0, 1, 0, 1))[:, :, 1:, 1:]
-        outputs: Tensor = self.normalise(torch.cat([self.even(active), self.odd(shifted)], dim=1))
-        return outputs
 
 
 @lru_cache(maxsize=65536)

@@ -5,9 +5,12 @@ features: counts of operations, and the lengths and contents of paths, predict a
 """
 
 from collections.abc import Callable, Collection, Iterable, Sequence
+from typing import TypeVar
 
 Edge = tuple[int, int, str]
 """Source, target and operation. Nodes are numbered so that a source is smaller than its target; two nodes may share several edges."""
+AnyEdge = TypeVar("AnyEdge", Edge, tuple[int, int])
+"""An edge, or one whose operation is of no matter."""
 
 
 def path_features(edges: Sequence[Edge], output: int, groups: Sequence[Collection[str]], inputs: Collection[int] = (0,)) -> list[float]:
@@ -26,14 +29,14 @@ def path_features(edges: Sequence[Edge], output: int, groups: Sequence[Collectio
     return [float(number) for number in numbers]
 
 
-def live_edges(edges: Iterable[Edge], output: int, inputs: Collection[int] = (0,)) -> list[Edge]:
+def live_edges(edges: Iterable[AnyEdge], output: int, inputs: Collection[int] = (0,)) -> list[AnyEdge]:
     """Return the edges that lie on a path from an input to the output, in the order in which they are computed."""
     ordered = sorted(edges, key=lambda edge: (edge[1], edge[0]))
     fed, used = set(inputs), {output}
-    for source, target, _ in ordered:
+    for source, target, *_ in ordered:
         if source in fed:
             fed.add(target)
-    for source, target, _ in reversed(ordered):
+    for source, target, *_ in reversed(ordered):
         if target in used:
             used.add(source)
     return [edge for edge in ordered if edge[0] in fed and edge[1] in used]

@@ -8,23 +8,19 @@ import json
 import math
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Annotated, Literal, final
+from typing import TYPE_CHECKING, Annotated, Literal, final
 
 from annotated_types import MinLen
 from pydantic import AfterValidator, Field, PositiveInt
-from torch import Tensor, nn
 
 from nas.spaces.base import Options, Picker, SearchSpace
 from nas.spaces.parts import answer, each_once
 from nas.tasks.base import Task
 
+if TYPE_CHECKING:
+    from torch import nn
+
 SKIP = "skip"
-ACTIVATIONS: Mapping[str, Callable[[], nn.Module]] = {"relu": nn.ReLU, "silu": nn.SiLU, "gelu": nn.GELU, "tanh": nn.Tanh}
-NORMALISATIONS: Mapping[str, Callable[[int], nn.Module]] = {
-    "layer": nn.LayerNorm,
-    "batch": nn.BatchNorm1d,
-    "none": lambda width: nn.Identity(),
-}
 
 
 @final
@@ -51,8 +47,10 @@ class Mlp(SearchSpace):
     most_inputs: PositiveInt = 65536
     """Numbers per example at most: the first layer has `trunk` weights for each of them."""
 
-    def define(self, pick: Picker, task: Task) -> nn.Module:
+    def define(self, pick: Picker, task: Task) -> "nn.Module":
         """All numbers of an example to the trunk, layers, and the task's head, which gets features (batch, trunk, 1, …)."""
+        from torch import nn
+
         inputs = self._inputs(task.input_shape)
         layers: list[nn.Module] = [nn.Flatten(), nn.Linear(inputs, self.trunk)]
         for layer in range(self.layers):
@@ -88,6 +86,10 @@ class Mlp(SearchSpace):
 
     def _parts(self, layer: int) -> dict[str, Options]:
         """The decisions inside a layer, by name."""
+        from torch import nn
+
+        from nas.networks.mlp import ACTIVATIONS, NORMALISATIONS, Zero
+
         name = f"layer_{layer}"
         return {
             f"{name}.normalisation": {kind: partial(NORMALISATIONS[kind], self.trunk) for kind in self.normalisations},
@@ -96,31 +98,11 @@ class Mlp(SearchSpace):
             f"{name}.shortcut": {kind: {"identity": nn.Identity, "none": Zero}[kind] for kind in self.shortcuts},
         }
 
-    def _layer(self, pick: Picker, layer: int, width: int) -> nn.Module:
+    def _layer(self, pick: Picker, layer: int, width: int) -> "nn.Module":
+        from torch import nn
+
+        from nas.networks.mlp import Layer
+
         normalise, activate, drop, shortcut = (pick(name, options) for name, options in self._parts(layer).items())
         into, back = nn.Linear(self.trunk, width), nn.Linear(width, self.trunk)
         return Layer(nn.Sequential(normalise, into, activate, drop, back), shortcut)
-
-
-@final
-class Layer(nn.Module):
-    """The sum of what some layers and a shortcut make of the trunk."""
-
-    def __init__(self, layers: nn.Module, shortcut: nn.Module) -> None:
-        super().__init__()
-        self.layers = layers
-        self.shortcut = shortcut
-
-    def forward(self, features: Tensor) -> Tensor:
-        """Features (batch, trunk) to features of the same shape."""
-        outputs: Tensor = self.shortcut(features) + self.layers(features)
-        return outputs
-
-
-@final
-class Zero(nn.Module):
-    """No shortcut."""
-
-    def forward(self, features: Tensor) -> Tensor:
-        """Zeros of the shape of the features."""
-        return features.new_zeros(features.shape)

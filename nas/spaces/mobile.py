@@ -7,20 +7,19 @@ MnasNet, and Cai, Gan, Wang, Zhang and Han 2020, Once-for-all: kernel, expansion
 import json
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Annotated, Literal, Self, final
+from typing import TYPE_CHECKING, Annotated, Literal, Self, final
 
 from annotated_types import MinLen
 from pydantic import AfterValidator, Field, PositiveInt, model_validator
-from torch import nn
 
 from nas.spaces.base import Options, Picker, SearchSpace, image_channels
-from nas.spaces.parts import Residual, SqueezeExcite, answer, block_name, each_once
+from nas.spaces.parts import answer, block_name, each_once
 from nas.tasks.base import Task
 
+if TYPE_CHECKING:
+    from torch import nn
+
 SKIP = "skip"
-ACTIVATIONS: Mapping[str, Callable[[], nn.Module]] = {"relu6": nn.ReLU6, "silu": nn.SiLU, "hardswish": nn.Hardswish}
-
-
 Kernel = Literal[1, 3, 5, 7, 9, 11]
 Share = Annotated[float, Field(ge=0, le=1)]
 
@@ -59,11 +58,15 @@ class Mobile(SearchSpace):
             raise ValueError(f"strides has {len(self.strides)} entries and widths {len(self.widths)}: give one of each per stage")
         return self
 
-    def define(self, pick: Picker, task: Task) -> nn.Module:
+    def define(self, pick: Picker, task: Task) -> "nn.Module":
         """Stem, stages of blocks, a 1 x 1 convolution, and the task's head. Wants images (channels, height, width)."""
+        from torch import nn
+
+        from nas.networks.mobile import convolution
+
         inputs = image_channels(task, "mobile")
         _refuse_small(task.input_shape, (self.stem_stride, *self.strides))
-        layers = self._convolution(inputs, self.stem, 3, self.stem_stride)
+        layers = convolution((inputs, self.stem), 3, self.stem_stride, self.activation)
         inputs = self.stem
         for stage, (width, stride) in enumerate(zip(self.widths, self.strides, strict=True)):
             for block in range(self.depth):
@@ -72,7 +75,7 @@ class Mobile(SearchSpace):
                 options |= {f"e{expansion}": partial(make, expansion) for expansion in self.expansions}
                 layers.append(pick(block_name(stage, block), options))
                 inputs = width
-        return nn.Sequential(*layers, *self._convolution(inputs, self.last, 1, 1), task.head(self.last))
+        return nn.Sequential(*layers, *convolution((inputs, self.last), 1, 1, self.activation), task.head(self.last))
 
     def canonical(self, architecture: Mapping[str, str], task: Task) -> str:
         """Return each stage's blocks in order, without the skipped ones: all but a stage's first have one shape, so a gap is no place.
@@ -93,40 +96,29 @@ class Mobile(SearchSpace):
             stages.append(blocks)
         return json.dumps(stages, separators=(",", ":"))
 
-    def _block(self, pick: Picker, name: str, channels: tuple[int, int], stride: int, expansion: int) -> nn.Module:
+    def _block(self, pick: Picker, name: str, channels: tuple[int, int], stride: int, expansion: int) -> "nn.Module":
+        from torch import nn
+
+        from nas.networks import mobile as layer
+        from nas.networks.parts import Residual
+
         inputs, outputs = channels
         inner = inputs * expansion
-        kernels: Options = {f"k{kernel}": partial(_depthwise, inner, kernel, stride) for kernel in self.kernels}
-        shares: Options = {_share_name(share): partial(_squeeze_excite, inner, share) for share in self.squeeze_excite}
+        kernels: Options = {f"k{kernel}": partial(layer.depthwise, inner, kernel, stride) for kernel in self.kernels}
+        shares: Options = {_share_name(share): partial(layer.squeeze_excite, inner, share) for share in self.squeeze_excite}
         layers = [
-            *(self._convolution(inputs, inner, 1, 1) if expansion > 1 else []),
+            *(layer.convolution((inputs, inner), 1, 1, self.activation) if expansion > 1 else []),
             pick(f"{name}.kernel", kernels),
-            self._activate(),
+            layer.ACTIVATIONS[self.activation](),
             pick(f"{name}.squeeze_excite", shares),
             nn.Conv2d(inner, outputs, 1, bias=False),
             nn.BatchNorm2d(outputs),
         ]
         return Residual(layers) if stride == 1 and inputs == outputs else nn.Sequential(*layers)
 
-    def _convolution(self, inputs: int, outputs: int, kernel: int, stride: int) -> list[nn.Module]:
-        convolution = nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, bias=False)
-        return [convolution, nn.BatchNorm2d(outputs), self._activate()]
-
-    def _activate(self) -> nn.Module:
-        return ACTIVATIONS[self.activation]()
-
 
 def _share_name(share: float) -> str:
     return f"se{share:g}" if share else "none"
-
-
-def _depthwise(channels: int, kernel: int, stride: int) -> nn.Module:
-    convolution = nn.Conv2d(channels, channels, kernel, stride, kernel // 2, groups=channels, bias=False)
-    return nn.Sequential(convolution, nn.BatchNorm2d(channels))
-
-
-def _squeeze_excite(channels: int, share: float) -> nn.Module:
-    return SqueezeExcite(channels, max(1, round(channels * share))) if share else nn.Identity()
 
 
 def _refuse_small(shape: Sequence[int], strides: Sequence[int]) -> None:

@@ -1,9 +1,7 @@
-"""Pieces that several spaces are made of: blocks of networks, and what settings and architectures are checked with."""
+"""What several spaces check settings and architectures with, and name decisions by."""
 
 from collections.abc import Mapping, Sequence
-from typing import TypeVar, final
-
-from torch import Tensor, nn
+from typing import TypeVar
 
 Entry = TypeVar("Entry", int, float, str)
 
@@ -27,32 +25,3 @@ def answer(architecture: Mapping[str, str], name: str, options: Sequence[str]) -
 def block_name(stage: int, block: int) -> str:
     """Return the name of the decision on a block of a stage."""
     return f"stage_{stage}.block_{block}"
-
-
-@final
-class Residual(nn.Module):
-    """Layers whose output is added to their input."""
-
-    def __init__(self, layers: Sequence[nn.Module]) -> None:
-        super().__init__()
-        self.layers = nn.Sequential(*layers)
-
-    def forward(self, features: Tensor) -> Tensor:
-        """Features of any shape that the layers keep."""
-        outputs: Tensor = features + self.layers(features)
-        return outputs
-
-
-@final
-class SqueezeExcite(nn.Module):
-    """Channels weighed by what all pixels say together (Hu, Shen and Sun 2018, Squeeze-and-excitation networks, section 3)."""
-
-    def __init__(self, channels: int, squeezed: int) -> None:
-        super().__init__()
-        squeeze, excite = nn.Conv2d(channels, squeezed, 1), nn.Conv2d(squeezed, channels, 1)
-        self.weigh = nn.Sequential(nn.AdaptiveAvgPool2d(1), squeeze, nn.ReLU(), excite, nn.Sigmoid())
-
-    def forward(self, features: Tensor) -> Tensor:
-        """Features (batch, channels, height, width) to features of the same shape."""
-        outputs: Tensor = features * self.weigh(features)
-        return outputs

@@ -7,19 +7,19 @@ Identity mappings in deep residual networks, figure 4e; halving by pooling: He e
 import json
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Annotated, Literal, final
+from typing import TYPE_CHECKING, Annotated, Literal, final
 
 from annotated_types import MinLen
 from pydantic import AfterValidator, Field, PositiveInt
-from torch import Tensor, nn
 
 from nas.spaces.base import Options, Picker, SearchSpace, image_channels
-from nas.spaces.parts import SqueezeExcite, answer, block_name, each_once
+from nas.spaces.parts import answer, block_name, each_once
 from nas.tasks.base import Task
 
+if TYPE_CHECKING:
+    from torch import nn
+
 SKIP = "skip"
-
-
 Kind = Literal["basic", "bottleneck", "preactivation"]
 Gate = Literal["none", "squeeze_excite"]
 Kernel = Literal[1, 3, 5, 7, 9, 11]
@@ -53,8 +53,10 @@ class Resnet(SearchSpace):
     stem_stride: Literal[1, 2] = 1
     """Stride of the first convolution; 2 for images of 100 x 100 and more."""
 
-    def define(self, pick: Picker, task: Task) -> nn.Module:
+    def define(self, pick: Picker, task: Task) -> "nn.Module":
         """Stem, stages of blocks, and the task's head. Wants images (channels, height, width)."""
+        from torch import nn
+
         inputs = image_channels(task, "resnet")
         _refuse_small(task.input_shape, len(self.widths) - 1 + (self.stem_stride == 2))
         stem = nn.Conv2d(inputs, self.stem, self.stem_kernel, self.stem_stride, self.stem_kernel // 2, bias=False)
@@ -93,24 +95,30 @@ class Resnet(SearchSpace):
     def _kinds(self) -> list[tuple[Kind, int]]:
         return [(kind, multiplier) for kind in self.kinds for multiplier in self.multipliers]
 
-    def _block(self, pick: Picker, stage: int, block: int, shape: tuple[int, int, int], kind: Kind, multiplier: int) -> nn.Module:
+    def _block(self, pick: Picker, stage: int, block: int, shape: tuple[int, int, int], kind: Kind, multiplier: int) -> "nn.Module":
         """`shape` is input channels, output channels and stride."""
+        from torch import nn
+
+        from nas.networks.resnet import Residual, gate, projection
+
         inputs, width, stride = shape
         name = block_name(stage, block)
         shortcut: nn.Module = nn.Identity()
         if stride == 2:
-            ways: Options = {way: partial(_shortcut, inputs, width, way) for way in self.shortcuts}
+            ways: Options = {way: partial(projection, inputs, width, way) for way in self.shortcuts}
             shortcut = pick(f"stage_{stage}.shortcut", ways)
         elif inputs != width:
-            shortcut = _shortcut(inputs, width, "none")
+            shortcut = projection(inputs, width, "none")
         layers = self._layers(partial(self._spatial, pick, f"{name}.kernel"), shape, kind, multiplier)
-        gates: Options = {gate: partial(_gate, width, self.squeeze, gate) for gate in self.gates}
+        gates: Options = {kind: partial(gate, width, self.squeeze, kind) for kind in self.gates}
         after = nn.Identity() if kind == "preactivation" else nn.ReLU()
         return Residual(shortcut, nn.Sequential(*layers, pick(f"{name}.gate", gates)), after)
 
     def _layers(
-        self, spatial: Callable[[int, int, int], nn.Module], shape: tuple[int, int, int], kind: Kind, multiplier: int
-    ) -> list[nn.Module]:
+        self, spatial: Callable[[int, int, int], "nn.Module"], shape: tuple[int, int, int], kind: Kind, multiplier: int
+    ) -> list["nn.Module"]:
+        from torch import nn
+
         inputs, width, stride = shape
         inner = width * multiplier
         if kind == "basic":
@@ -123,7 +131,9 @@ class Resnet(SearchSpace):
         middle = [spatial(inner, inner, stride), nn.BatchNorm2d(inner), nn.ReLU()]
         return [*first, *middle, nn.Conv2d(inner, width, 1, bias=False), nn.BatchNorm2d(width)]
 
-    def _spatial(self, pick: Picker, name: str, inputs: int, outputs: int, stride: int) -> nn.Module:
+    def _spatial(self, pick: Picker, name: str, inputs: int, outputs: int, stride: int) -> "nn.Module":
+        from torch import nn
+
         makers: Options = {
             f"k{kernel}": partial(nn.Conv2d, inputs, outputs, kernel, stride, kernel // 2, bias=False) for kernel in self.kernels
         }
@@ -138,29 +148,3 @@ def _refuse_small(shape: Sequence[int], halvings: int) -> None:
             f"space 'resnet' halves height and width {halvings} times, but images of {shape[1]} x {shape[2]} are one pixel before the "
             f"last time: take away {halvings - (side - 1).bit_length()} of widths and stem_stride 2, or prepare larger images"
         )
-
-
-def _shortcut(inputs: int, outputs: int, way: str) -> nn.Module:
-    pool = [nn.AvgPool2d(2, ceil_mode=True, count_include_pad=False)] if way == "pooling" else []
-    change = nn.Conv2d(inputs, outputs, 1, stride=2 if way == "convolution" else 1, bias=False)
-    return nn.Sequential(*pool, change, nn.BatchNorm2d(outputs))
-
-
-def _gate(channels: int, squeeze: int, kind: str) -> nn.Module:
-    return SqueezeExcite(channels, max(1, channels // squeeze)) if kind == "squeeze_excite" else nn.Identity()
-
-
-@final
-class Residual(nn.Module):
-    """A shortcut and layers, summed, and what comes after the sum."""
-
-    def __init__(self, shortcut: nn.Module, layers: nn.Module, after: nn.Module) -> None:
-        super().__init__()
-        self.shortcut = shortcut
-        self.layers = layers
-        self.after = after
-
-    def forward(self, features: Tensor) -> Tensor:
-        """(batch, inputs, height, width) to (batch, outputs, height, width), halved where the stride is 2."""
-        outputs: Tensor = self.after(self.shortcut(features) + self.layers(features))
-        return outputs

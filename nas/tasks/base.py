@@ -3,12 +3,14 @@
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from pydantic import BaseModel, ConfigDict, PrivateAttr
-from torch import Tensor, nn
 
 from nas.data.dataset import Description
+
+if TYPE_CHECKING:  # settings are read without PyTorch
+    from torch import Tensor, nn
 
 
 class Task(BaseModel, ABC):
@@ -44,15 +46,15 @@ class Task(BaseModel, ABC):
         """Shape of one example as the network sees it, without the batch, after `prepare`."""
 
     @abstractmethod
-    def head(self, channels: int) -> nn.Module:
+    def head(self, channels: int) -> "nn.Module":
         """Return the module from features (batch, channels, …) to outputs."""
 
     @abstractmethod
-    def prepare(self) -> nn.Module:
+    def prepare(self) -> "nn.Module":
         """Return the module from stored inputs to network inputs; it is part of the shipped model."""
 
     @abstractmethod
-    def loss(self, outputs: Tensor, targets: Tensor, smoothing: float) -> Tensor:
+    def loss(self, outputs: "Tensor", targets: "Tensor", smoothing: float) -> "Tensor":
         """Return the mean loss of a batch, a scalar; `smoothing` softens the targets where the task can."""
 
     def chance_loss(self) -> float:
@@ -63,21 +65,21 @@ class Task(BaseModel, ABC):
         """Import what `metrics` needs, so that no candidate is charged for it; by default nothing is to be imported."""
 
     @abstractmethod
-    def metrics(self, outputs: Tensor, targets: Tensor) -> dict[str, float]:
+    def metrics(self, outputs: "Tensor", targets: "Tensor") -> dict[str, float]:
         """Return `metric_names` and their values over a whole split."""
 
     @abstractmethod
-    def details(self, outputs: Tensor, targets: Tensor) -> Mapping[str, Any]:
+    def details(self, outputs: "Tensor", targets: "Tensor") -> Mapping[str, Any]:
         """Return what only a final report shows, such as metrics per class, as JSON values."""
 
     @abstractmethod
-    def predictions(self, outputs: Tensor, targets: Tensor) -> list[tuple[str, str]]:
+    def predictions(self, outputs: "Tensor", targets: "Tensor") -> list[tuple[str, str]]:
         """Return (actual, predicted) in words for every example."""
 
     @abstractmethod
-    def deployable(self, network: nn.Module) -> nn.Module:
+    def deployable(self, network: "nn.Module") -> "nn.Module":
         """Return the module that ships: inputs as users have them (images of bytes) in, a tuple of `output_names` out."""
 
     @abstractmethod
-    def example(self, batch: int) -> Tensor:
+    def example(self, batch: int) -> "Tensor":
         """Return inputs of zeros for what ships, with `batch` examples."""

@@ -2,14 +2,13 @@
 
 import math
 from collections.abc import Mapping
-from typing import Any, ClassVar, Self, final
-
-import torch
-from torch import Tensor, nn
-from torch.nn import functional as F
+from typing import TYPE_CHECKING, Any, ClassVar, Self, final
 
 from nas.data.dataset import Description
 from nas.tasks.base import Task
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
 
 
 @final
@@ -37,107 +36,74 @@ class ImageClassification(Task):
         height, width, channels = self.description.input_shape
         return channels, height, width
 
-    def head(self, channels: int) -> nn.Module:
+    def head(self, channels: int) -> "nn.Module":
         """Global average pooling and a linear layer: (batch, channels, height, width) to logits (batch, classes)."""
+        from torch import nn
+
         return nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(channels, len(self.classes)))
 
-    def prepare(self) -> nn.Module:
+    def prepare(self) -> "nn.Module":
         """Stored images (batch, height, width, channels) to normalised floats (batch, channels, height, width)."""
+        from nas.networks.images import Normalise
+
         return Normalise(self.description.mean, self.description.std)
 
-    def loss(self, outputs: Tensor, targets: Tensor, smoothing: float) -> Tensor:
+    def loss(self, outputs: "Tensor", targets: "Tensor", smoothing: float) -> "Tensor":
         """Cross-entropy; `smoothing` is the share of the target spread over all classes (Szegedy et al. 2016, section 7)."""
+        from torch.nn import functional as F
+
         return F.cross_entropy(outputs, targets, label_smoothing=smoothing)
 
     def chance_loss(self) -> float:
         """Cross-entropy when all classes are equally probable, log K, whatever the smoothing."""
         return math.log(len(self.classes))
 
-    def metrics(self, outputs: Tensor, targets: Tensor) -> dict[str, float]:
+    def metrics(self, outputs: "Tensor", targets: "Tensor") -> dict[str, float]:
         """Accuracy over images, the mean over classes of precision, recall and F1, and cross-entropy.
 
         A class that neither occurs nor is predicted does not count in the means.
         """
+        from torch.nn import functional as F
+
         right = (outputs.argmax(dim=1) == targets).sum()
         met, columns = _per_class(outputs, targets, len(self.classes))
         values = {"accuracy": float(right / max(1, len(targets)))}
         values |= {name: float((met * column / met.sum()).sum()) for name, column in columns.items()}
         return values | {"loss": float(F.cross_entropy(outputs, targets))}
 
-    def details(self, outputs: Tensor, targets: Tensor) -> Mapping[str, Any]:
+    def details(self, outputs: "Tensor", targets: "Tensor") -> Mapping[str, Any]:
         """Precision, recall and F1 of every class."""
         columns = {name: column.tolist() for name, column in _per_class(outputs, targets, len(self.classes))[1].items()}
         rows = [{name: values[index] for name, values in columns.items()} for index in range(len(self.classes))]
         return {"per_class": dict(zip(self.classes, rows, strict=True))}
 
-    def predictions(self, outputs: Tensor, targets: Tensor) -> list[tuple[str, str]]:
+    def predictions(self, outputs: "Tensor", targets: "Tensor") -> list[tuple[str, str]]:
         """(actual class, predicted class) of every image."""
         pairs = zip(targets.tolist(), outputs.argmax(dim=1).tolist(), strict=True)
         return [(self.classes[actual], self.classes[predicted]) for actual, predicted in pairs]
 
-    def deployable(self, network: nn.Module) -> nn.Module:
+    def deployable(self, network: "nn.Module") -> "nn.Module":
         """Images of bytes in, whatever is stored; (logits, probabilities) out, each (batch, classes)."""
+        from torch import nn
+
+        from nas.networks.images import Deployable, FromBytes
+
         if self.description.input_dtype == "uint8":
             return Deployable(self.prepare(), network)
         return Deployable(nn.Sequential(FromBytes(*self.description.byte_range), self.prepare()), network)
 
-    def example(self, batch: int) -> Tensor:
+    def example(self, batch: int) -> "Tensor":
         """Black images as what ships takes them: bytes, (batch, height, width, channels)."""
+        import torch
+
         return torch.zeros(batch, *self.description.input_shape, dtype=torch.uint8)
 
 
-def _per_class(outputs: Tensor, targets: Tensor, count: int) -> tuple[Tensor, dict[str, Tensor]]:
+def _per_class(outputs: "Tensor", targets: "Tensor", count: int) -> "tuple[Tensor, dict[str, Tensor]]":
     """Which classes occur or are predicted, as 1 and 0, and precision, recall and F1 of each; what would divide by 0 is 0."""
     predicted = outputs.argmax(dim=1)
-    right = torch.bincount(targets[predicted == targets], minlength=count)
-    named, meant = torch.bincount(predicted, minlength=count), torch.bincount(targets, minlength=count)
+    right = targets[predicted == targets].bincount(minlength=count)
+    named, meant = predicted.bincount(minlength=count), targets.bincount(minlength=count)
     shares = {"precision": (right, named), "recall": (right, meant), "f1": (2 * right, named + meant)}
     columns = {name: hits.float() / cases.clamp(min=1).float() for name, (hits, cases) in shares.items()}
     return (named + meant > 0).float(), columns
-
-
-@final
-class Normalise(nn.Module):
-    """(x - mean) / std per channel, as one multiplication and one addition; channels move before height and width."""
-
-    def __init__(self, mean: list[float], std: list[float]) -> None:
-        super().__init__()
-        scale = 1.0 / torch.tensor(std, dtype=torch.float64)
-        shift = -torch.tensor(mean, dtype=torch.float64) * scale
-        self.register_buffer("channel_scale", scale.float(), persistent=False)
-        self.register_buffer("channel_shift", shift.float(), persistent=False)
-        self.channel_scale: Tensor
-        self.channel_shift: Tensor
-
-    def forward(self, images: Tensor) -> Tensor:
-        """(batch, height, width, channels) of any dtype to float32 (batch, channels, height, width)."""
-        return (images.float() * self.channel_scale + self.channel_shift).permute(0, 3, 1, 2)
-
-
-@final
-class FromBytes(nn.Module):
-    """Bytes to the stored values that they stand for: 0 becomes `black`, 255 becomes `white`, evenly between."""
-
-    def __init__(self, black: float, white: float) -> None:
-        super().__init__()
-        self.black = black
-        self.step = (white - black) / 255
-
-    def forward(self, images: Tensor) -> Tensor:
-        """Bytes to float32, any shape."""
-        return images.float() * self.step + self.black
-
-
-@final
-class Deployable(nn.Module):
-    """Preprocessing, network and softmax in one module."""
-
-    def __init__(self, prepare: nn.Module, network: nn.Module) -> None:
-        super().__init__()
-        self.prepare = prepare
-        self.network = network
-
-    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Images of bytes to (logits, probabilities)."""
-        logits: Tensor = self.network(self.prepare(images))
-        return logits, logits.softmax(dim=1)

@@ -6,13 +6,15 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
-from typing import final
+from typing import TYPE_CHECKING, final
 
-import torch
 from pydantic import BaseModel, ConfigDict, Field
 
 from nas.training.alarm import Alarm
 from nas.trial import LimitError
+
+if TYPE_CHECKING:  # settings are read without PyTorch
+    import torch
 
 __all__ = ["Guard", "LimitError", "Limits"]
 
@@ -50,7 +52,7 @@ class Limits(BaseModel):
             if limit is not None and costs[name] > limit:
                 raise LimitError(f"{costs[name]:,.0f} {name} pass the limit of {limit:,.0f}", name)
 
-    def watch(self, device: torch.device) -> AbstractContextManager["Guard"]:
+    def watch(self, device: "torch.device") -> AbstractContextManager["Guard"]:
         """Return the guard to ask at every step; on a CPU, make allocations far beyond the memory limit fail meanwhile.
 
         The limit on addresses is the process's own: other threads share it while the context lasts. A GPU's driver reserves
@@ -61,10 +63,12 @@ class Limits(BaseModel):
 
     def watch_structure(self) -> AbstractContextManager["Guard"]:
         """As `watch`, while a network is built without memory and run once: that runs a candidate's code, too."""
+        import torch
+
         return self._watch(torch.device("cpu"), _STRUCTURE_GRACE)
 
     @contextmanager
-    def _watch(self, device: torch.device, grace: float) -> Iterator["Guard"]:
+    def _watch(self, device: "torch.device", grace: float) -> Iterator["Guard"]:
         guard = Guard(self, device)
         former = resource.getrlimit(resource.RLIMIT_AS)
         if self.memory is not None and device.type == "cpu" and (addresses := _pages(0) * _PAGE):
@@ -90,10 +94,12 @@ class Limits(BaseModel):
 class Guard:
     """Remembers where a candidate began, and checks it."""
 
-    def __init__(self, limits: Limits, device: torch.device) -> None:
+    def __init__(self, limits: Limits, device: "torch.device") -> None:
         self._limits, self._device = limits, device
         self._start = time.monotonic()
         if device.type == "cuda":
+            import torch
+
             torch.cuda.init()  # type: ignore[no-untyped-call]
             torch.cuda.reset_peak_memory_stats(device)
         self._before = self._used()
@@ -127,6 +133,8 @@ class Guard:
     def _used(self) -> int:
         """Bytes in use: the peak since the start on a GPU, else what of this process is resident now."""
         if self._device.type == "cuda":
+            import torch
+
             return torch.cuda.max_memory_allocated(self._device)
         return _pages(1) * _PAGE
 

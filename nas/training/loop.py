@@ -16,6 +16,7 @@ from torch.optim import Optimizer
 from nas.tasks.base import Task
 from nas.training.augment import augment
 from nas.training.limits import Guard, LimitError
+from nas.training.optimizer import autocast, make_optimizer
 from nas.training.recipe import Recipe
 from nas.training.trend import Trend
 
@@ -93,7 +94,7 @@ class Training:
 
         Raises ValueError when what was loaded is of another network.
         """
-        made = self.recipe.make_optimizer(self.network)
+        made = make_optimizer(self.recipe, self.network)
         if self._moments is not None:
             made.load_state_dict(self._moments)
         return made
@@ -137,7 +138,7 @@ class Training:
     def _update(self, inputs: Tensor, targets: Tensor) -> Tensor:
         for group in self.optimizer.param_groups:
             group["lr"] = self.recipe.learning_rate_at(self.step, self.total)
-        with self.recipe.autocast(self.device):
+        with autocast(self.recipe, self.device):
             outputs = self.network(self.prepare(inputs))
         loss = self.task.loss(outputs.float(), targets, self.recipe.label_smoothing)
         self.optimizer.zero_grad(set_to_none=True)

@@ -14,18 +14,18 @@ import math
 from collections.abc import Callable, Mapping
 from functools import partial
 from types import MappingProxyType
-from typing import Final, Literal
+from typing import Final
 
 import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from nas.training.proxy_names import Name, ProxyError
+
 Loss = Callable[[Tensor, Tensor], Tensor]
 """From outputs and targets to a scalar, such as `Task.loss` without smoothing."""
 Measure = Callable[[nn.Module, Tensor, Tensor, Loss], float]
 """A zero-cost proxy."""
-Name = Literal["synflow", "logsynflow", "naswot", "jacob_cov", "snip", "grad_norm", "parameters", "flops"]
-"""The measures by name."""
 
 _DROPOUTS = (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout, nn.FeatureAlphaDropout)
 _NORMALISATIONS = (
@@ -34,10 +34,6 @@ _NORMALISATIONS = (
 )
 _RECTIFIERS = (nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.PReLU, nn.RReLU)
 _JACOBIAN_MARGIN = 1e-5
-
-
-class ProxyError(ValueError):
-    """A measure that says nothing about this network; the message names the measure."""
 
 
 def synflow(network: nn.Module, inputs: Tensor, targets: Tensor, loss: Loss) -> float:

@@ -3,10 +3,7 @@
 import math
 from typing import Literal
 
-import torch
 from pydantic import BaseModel, ConfigDict, Field
-from torch import nn
-from torch.optim import SGD, AdamW, Optimizer
 
 
 class Augmentation(BaseModel):
@@ -56,17 +53,6 @@ class Recipe(BaseModel):
     augmentation: Augmentation = Augmentation()
     """Random changes of training images."""
 
-    def make_optimizer(self, network: nn.Module) -> Optimizer:
-        """Return the optimizer over a network's parameters, decaying only those of two or more dimensions."""
-        parameters = [parameter for parameter in network.parameters() if parameter.requires_grad]
-        groups = [
-            {"params": [parameter for parameter in parameters if parameter.ndim >= 2], "weight_decay": self.weight_decay},
-            {"params": [parameter for parameter in parameters if parameter.ndim < 2], "weight_decay": 0.0},
-        ]
-        if self.optimizer == "sgd":
-            return SGD(groups, lr=self.learning_rate, momentum=self.momentum, nesterov=self.momentum > 0, fused=True)
-        return AdamW(groups, lr=self.learning_rate, betas=(self.momentum, 0.999), fused=True)
-
     def learning_rate_at(self, step: int, total: int) -> float:
         """Return the learning rate of a step, 0 <= step < total."""
         rise = self.warmup * total
@@ -75,7 +61,3 @@ class Recipe(BaseModel):
         if self.schedule == "constant":
             return self.learning_rate
         return self.learning_rate * 0.5 * (1 + math.cos(math.pi * (step - rise) / max(1.0, total - rise)))
-
-    def autocast(self, device: torch.device) -> torch.autocast:
-        """Return the context that computes in the recipe's precision."""
-        return torch.autocast(device.type, torch.bfloat16, enabled=self.precision == "bfloat16")

@@ -17,6 +17,7 @@ from nas.tasks.base import Task
 from nas.training.limits import Guard
 from nas.training.loop import stream_seed
 from nas.training.mixing import curvature, gradient, unrolled_gradient
+from nas.training.optimizer import autocast, make_optimizer
 from nas.training.recipe import Recipe
 from nas.training.statistics import copies, kept, put_back, recalibrate
 from nas.training.stream import Stream
@@ -61,7 +62,7 @@ class SharedWeights:
         self.network = network.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.mix, self.task, self.schedule, self.fit, self.judge = mix, task, schedule, fit, judge
         self.prepare = task.prepare().to(self.device)
-        self.optimizer = schedule.recipe.make_optimizer(self.network)
+        self.optimizer = make_optimizer(schedule.recipe, self.network)
         self.weights = list(self.network.parameters())
         self.buffers = list(self.network.buffers())
         self._memory = _begin(self.optimizer)
@@ -205,14 +206,14 @@ class SharedWeights:
         recipe = self.schedule.recipe
         inputs, targets = self.fit.augmented(step, recipe.augmentation)
         self._seed_layers(stream_seed(self.fit.seed, 2, step))
-        with recipe.autocast(self.device):
+        with autocast(recipe, self.device):
             outputs = self.network(self.prepare(inputs))
         return self.task.loss(outputs.float(), targets, recipe.label_smoothing)
 
     def _outputs(self, mixture: Mapping[str, Tensor], inputs: Tensor, seed: int) -> Tensor:
         self.mix(mixture)
         self._seed_layers(seed)
-        with self.schedule.recipe.autocast(self.device):
+        with autocast(self.schedule.recipe, self.device):
             outputs: Tensor = self.network(self.prepare(inputs))
         return outputs.float()
 

@@ -12,8 +12,9 @@ from flows import lineage, watched
 
 ROOT = Path(__file__).parents[2]
 STAGES = tuple(lineage.declared(ROOT))
-# Rooms that are looked up by name at run time; no import shows them.
-BY_NAME = {"prepare": {"nas/data/sources"}, "search": {"nas/spaces", "nas/strategies", "nas/tasks"}}
+# Rooms that are looked up by name at run time, and what their entries import where they use it; no import of the stage shows them.
+_NETWORKS = {"nas/spaces", "nas/networks", "nas/tasks"}
+BY_NAME = {"prepare": {"nas/data/sources"}, "search": {*_NETWORKS, "nas/strategies"}, "train": _NETWORKS, "export": _NETWORKS}
 # How work is written, started and refused; and how data were prepared, which later stages see in the prepared data.
 INDIFFERENT = {
     "nas/atomic.py",

@@ -182,6 +182,7 @@ def test_whatever_determines_a_file_names_its_measurement(named: Callable[..., s
         "metadata": named(metadata={"search": "0"}),
         "code": named(deps=code),
         "other code": named(deps=code | {"nas/spaces": "2"}),
+        "code of networks": named(deps=code | {"nas/networks": "1"}),
     }
     assert len({usual, *different.values()}) == 1 + len(different)
 

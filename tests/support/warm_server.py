@@ -1,6 +1,7 @@
 """What the fork server of `killing` imports: everything that a run would otherwise spend seconds on, loaded and used once."""
 
 import gc
+import importlib
 import threading
 
 import cmaes
@@ -14,7 +15,7 @@ import torch
 from small_images import task_of
 
 from nas.load import load, names
-from nas.process_start import pin_threads
+from nas.process_start import imported_late, pin_threads
 from nas.spaces.chain import Chain
 
 __all__ = ["cmaes", "killed_searches", "killed_stages", "killed_trainings", "killing", "optuna"]
@@ -23,6 +24,8 @@ pin_threads()
 for room in ("strategies", "evaluators", "spaces"):
     for name in names(room):
         load(room, name)
+for name in imported_late():
+    importlib.import_module(name)
 task = task_of()
 task.load()
 network = Chain().build(Chain().choices(task).sample(np.random.default_rng(0)), task)

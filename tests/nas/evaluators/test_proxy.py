@@ -29,7 +29,8 @@ from nas.spaces.cell import EDGES, Cell
 from nas.spaces.chain import Chain
 from nas.strategies.random import Random
 from nas.tasks.image_classification import ImageClassification
-from nas.training.proxies import MEASURES, ProxyError
+from nas.training.proxies import MEASURES
+from nas.training.proxy_names import ProxyError
 from nas.trial import Proposal, Trial
 from nas.workers import Workers
 

@@ -16,9 +16,9 @@ from nas.evaluators.base import guarded
 from nas.evaluators.shared import Shared
 from nas.journal import FileJournal, MemoryJournal
 from nas.load import load
+from nas.networks.supernet import Mixed
 from nas.spaces.cell import OPERATIONS
 from nas.spaces.chain import Chain
-from nas.spaces.supernet import Mixed
 from nas.tasks.image_classification import ImageClassification
 from nas.training.limits import Limits
 from nas.training.recipe import Recipe

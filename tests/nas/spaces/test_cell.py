@@ -11,7 +11,8 @@ from small_images import random_images, task_of
 from torch import Tensor, nn
 
 from nas.architecture import Architecture
-from nas.spaces.cell import EDGES, OPERATIONS, Cell, canonical_form, live_edges
+from nas.spaces.cell import EDGES, NODES, OPERATIONS, Cell, canonical_form
+from nas.spaces.graph import live_edges
 from nas.training.cost import cost
 
 Operations = tuple[str, ...]
@@ -120,10 +121,10 @@ def test_a_mixture_stands_for_its_heaviest_operations_besides_none() -> None:
 
 
 def test_live_edges_lie_between_input_and_output() -> None:
-    assert live_edges(set(EDGES)) == list(EDGES)
-    assert live_edges({(0, 1), (1, 2)}) == []
-    assert live_edges({(1, 2), (2, 3)}) == []
-    assert live_edges({(0, 1), (1, 2), (1, 3)}) == [(0, 1), (1, 3)]
+    assert live_edges(set(EDGES), NODES - 1) == list(EDGES)
+    assert live_edges({(0, 1), (1, 2)}, NODES - 1) == []
+    assert live_edges({(1, 2), (2, 3)}, NODES - 1) == []
+    assert live_edges({(0, 1), (1, 2), (1, 3)}, NODES - 1) == [(0, 1), (1, 3)]
 
 
 def test_an_unknown_operation_is_named() -> None:

@@ -13,7 +13,8 @@ from torch import Tensor, nn
 
 from nas.architecture import Architecture
 from nas.data.dataset import Dataset
-from nas.spaces.darts import EDGES, INPUTS, KINDS, NONE, OPERATIONS, TARGETS, Darts, Halving, canonical_form, edge_name, live_edges
+from nas.networks.darts import Halving
+from nas.spaces.darts import EDGES, INPUTS, KINDS, NONE, OPERATIONS, TARGETS, Darts, canonical_form, edge_name, live_edges
 
 
 def test_the_published_networks_have_their_published_sizes() -> None:

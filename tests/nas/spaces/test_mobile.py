@@ -12,8 +12,9 @@ from torch import nn
 
 from nas.architecture import Architecture
 from nas.data.dataset import Dataset
+from nas.networks.parts import SqueezeExcite
 from nas.spaces.mobile import Mobile
-from nas.spaces.parts import SqueezeExcite, block_name
+from nas.spaces.parts import block_name
 
 SMALL = Mobile(widths=(4, 6), strides=(1, 2), depth=3, stem=4, last=8, expansions=(1, 2))
 

@@ -17,7 +17,8 @@ from torch import nn
 
 from nas.architecture import Architecture
 from nas.data.dataset import Dataset
-from nas.spaces.parts import SqueezeExcite, block_name
+from nas.networks.parts import SqueezeExcite
+from nas.spaces.parts import block_name
 from nas.spaces.resnet import Resnet
 
 SMALL = Resnet(widths=(4, 6), depth=3, stem=4, squeeze=2)

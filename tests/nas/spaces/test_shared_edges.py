@@ -11,9 +11,11 @@ from small_images import random_images, task_of
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from nas.spaces.cell import NODES, Cell, CellBlock, live_edges
-from nas.spaces.shared_edges import Mixed, Zero, carries, flow
-from nas.spaces.supernet import Supernet
+from nas.networks.cell import CellBlock
+from nas.networks.shared_edges import Mixed, Zero, carries, flow
+from nas.networks.supernet import Supernet
+from nas.spaces.cell import NODES, Cell
+from nas.spaces.graph import live_edges
 
 CHANNELS = 4
 Options = Mapping[str, Callable[[], nn.Module]]
@@ -143,7 +145,7 @@ def test_edges_together_are_the_weighted_sum(form: str, training: bool) -> None:
 
 def edge_by_edge(block: CellBlock, features: Tensor) -> Tensor:
     """A cell of a supernet as it is defined."""
-    live = live_edges({(int(name[0]), int(name[2])) for name, edge in block.edges.items() if carries(edge)})
+    live = live_edges([(int(name[0]), int(name[2])) for name, edge in block.edges.items() if carries(edge)], NODES - 1)
     return one_by_one(features, {(source, target): block.edges[f"{source}_{target}"] for source, target in live})
 
 

@@ -11,10 +11,10 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from nas.architecture import Architecture
+from nas.networks.supernet import Mixed, Supernet
 from nas.spaces.base import Picker, SearchSpace
 from nas.spaces.cell import Cell
 from nas.spaces.chain import Chain
-from nas.spaces.supernet import Mixed, Supernet
 from nas.tasks.base import Task
 
 CELL = Cell(widths=(4, 8), cells=1)

@@ -19,8 +19,6 @@ from nas.spaces.cell import EDGES, Cell
 from nas.training.cost import cost
 from nas.training.proxies import (
     MEASURES,
-    Name,
-    ProxyError,
     flops,
     grad_norm,
     jacob_cov,
@@ -30,6 +28,7 @@ from nas.training.proxies import (
     snip,
     synflow,
 )
+from nas.training.proxy_names import Name, ProxyError
 
 ROOT = Path(__file__).resolve().parents[3]
 TABLE = ROOT / "../shared/data/nasbench201/cifar10.csv.gz"

@@ -9,6 +9,7 @@ from pydantic import ValidationError
 from torch import nn
 from torch.optim import SGD, AdamW
 
+from nas.training.optimizer import make_optimizer
 from nas.training.recipe import Augmentation, Recipe
 
 
@@ -41,7 +42,7 @@ def test_short_schedules_have_positive_rates(total: int) -> None:
 def test_weight_decay_spares_biases_and_normalisations(name: str, kind: type) -> None:
     network = nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2), nn.Flatten(), nn.Linear(2, 3))
     network[3].bias.requires_grad_(False)
-    optimizer = Recipe.model_validate({"optimizer": name, "weight_decay": 0.25, "momentum": 0.8}).make_optimizer(network)
+    optimizer = make_optimizer(Recipe.model_validate({"optimizer": name, "weight_decay": 0.25, "momentum": 0.8}), network)
     assert isinstance(optimizer, kind)
     decay = {id(weight): group["weight_decay"] for group in optimizer.param_groups for weight in group["params"]}
     found = {key: decay.get(id(weight)) for key, weight in network.named_parameters()}
@@ -52,7 +53,7 @@ def test_weight_decay_spares_biases_and_normalisations(name: str, kind: type) ->
 
 def test_no_momentum_and_no_biases_still_step() -> None:
     network = nn.Linear(2, 2, bias=False)
-    optimizer = Recipe(momentum=0.0, learning_rate=0.5, weight_decay=0.0).make_optimizer(network)
+    optimizer = make_optimizer(Recipe(momentum=0.0, learning_rate=0.5, weight_decay=0.0), network)
     before = network.weight.detach().clone()
     network(torch.ones(1, 2)).sum().backward()
     optimizer.step()

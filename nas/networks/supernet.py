@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from nas.architecture import Architecture, Choice, Choices
-from nas.spaces.shared_edges import Mixed
+from nas.networks.shared_edges import Mixed
 
 if TYPE_CHECKING:
     from nas.architecture import Mixture
