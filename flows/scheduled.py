@@ -123,7 +123,7 @@ def _promoted(root: Path, state: State[Any]) -> State[Any]:
 
 
 def _command(root: Path, *words: str) -> "subprocess.CompletedProcess[str]":
-    """A command of ours in a process of its own, which imports PyTorch so that this one need not."""
+    """A command of ours in a process of its own: what it imports and holds stays out of this one."""
     command = processes.with_parent([sys.executable, "-P", "-m", "flows.cli", *words])
     return subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
 
