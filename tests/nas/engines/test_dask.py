@@ -103,8 +103,8 @@ def test_a_killed_scheduler_ends_the_search_in_one_sentence(tmp_path: Path) -> N
     command = [sys.executable, "-m", "distributed.cli.dask_worker", *common, "--no-nanny", "--nthreads", "1", "--local-directory"]
     worker = subprocess.Popen([*command, str(tmp_path)], **quiet)  # type: ignore[call-overload]
     try:
-        until(where.exists)
-        engine = Dask(address=json.loads(where.read_text())["address"], wait_seconds=10)
+        until(lambda: where.exists() and where.read_text().endswith("}"))  # written in place
+        engine = Dask(address=json.loads(where.read_text())["address"])
         with Workers.around(Clustered(folder=tmp_path), 1, engine=engine) as workers:
             hanging = workers.submit(trial_of(HANGS))
             until(lambda: beginnings(tmp_path, HANGS))
