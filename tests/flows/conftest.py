@@ -14,6 +14,10 @@ import psutil
 import pytest
 from fake_project import Project, make_project, until
 
+_UNNEEDED = ("cancellation_cleanup", "cleanup_reconciler", "db_vacuum", "event_persister", "foreman", "late_runs")
+_UNNEEDED += ("pause_expirations", "repossessor", "task_run_recorder", "triggers")
+"""Services of a server that look for work every few seconds, which costs a test of a minute as much as its own work."""
+
 
 @pytest.fixture
 def project(tmp_path: Path) -> Iterator[Project]:
@@ -34,8 +38,9 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def whole_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """As `server`, with the services that schedule."""
-    with running_server(tmp_path_factory.mktemp("prefect"), {}) as url:
+    """As `server`, with the service that schedules."""
+    without = {f"PREFECT_SERVER_SERVICES_{name.upper()}_ENABLED": "false" for name in _UNNEEDED}
+    with running_server(tmp_path_factory.mktemp("prefect"), without) as url:
         yield url
 
 
