@@ -15,7 +15,7 @@ from fake_project import Project, until
 
 ROOT = Path(__file__).resolve().parents[2]
 BIN = Path(sys.executable).parent
-_PATIENCE_SECONDS = 240.0
+_PATIENCE_SECONDS = 400.0
 
 
 def connected(project: Project, server: str) -> Project:

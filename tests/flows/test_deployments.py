@@ -19,7 +19,7 @@ from flows import server_setup, tracking
 from flows.why import tell
 from flows.why.chain import State
 
-pytestmark = pytest.mark.end_to_end
+pytestmark = [pytest.mark.end_to_end, pytest.mark.timeout(900)]
 MODEL = "results/export/model.onnx"
 STAGES = 5
 
