@@ -13,6 +13,8 @@ from contextlib import contextmanager
 from multiprocessing import forkserver, resource_tracker
 from multiprocessing.context import ForkServerContext, SpawnContext
 
+LATE_IMPORTS = ("torch._dynamo",)
+"""What PyTorch imports with the first optimizer, for a second; processes that are forked from one that has it begin at once."""
 _PARENT_DEATH_SIGNAL = 1  # PR_SET_PDEATHSIG of prctl(2)
 _LATE_ROOMS = ("nas.networks", "nas.training")
 _LATE_FILES = ("nas.evaluators.structure",)

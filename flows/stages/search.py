@@ -19,11 +19,11 @@ from nas.failures import Failures
 from nas.finalists import Finalist, assessed, finalists
 from nas.journal import FileJournal
 from nas.measured import Measured
-from nas.process_start import pin_threads, start_server
+from nas.process_start import LATE_IMPORTS, pin_threads, start_server
 from nas.search import SearchError, search
 from nas.strategies.base import Strategy
 from nas.tasks.base import Task
-from nas.training.loop import LATE_IMPORTS, pick_device
+from nas.training.loop import pick_device
 from nas.trial import Trial
 from nas.workers import Workers
 

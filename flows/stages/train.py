@@ -20,12 +20,12 @@ from flows.settings import Settings, Train
 from nas import atomic
 from nas.components import describe, restore
 from nas.data.dataset import SPLITS, Dataset
-from nas.process_start import pin_threads, start_server
+from nas.process_start import LATE_IMPORTS, pin_threads, start_server
 from nas.processes import pool_of
 from nas.spaces.base import SearchSpace
 from nas.tasks.base import Task
 from nas.training.comparison import Measured, compare
-from nas.training.loop import LATE_IMPORTS, Examples, load_examples, outputs_of, pick_device
+from nas.training.loop import Examples, load_examples, outputs_of, pick_device
 from nas.training.retrain import Plan, Progress, retrain
 
 IDENTITY = ("architecture", "canonical", "space", "trial", "search", "graph", "objective", "metric", "sign", "strategy", "ancestors")

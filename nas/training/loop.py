@@ -20,8 +20,6 @@ from nas.training.optimizer import autocast, make_optimizer
 from nas.training.recipe import Recipe
 from nas.training.trend import Trend
 
-LATE_IMPORTS = ("torch._dynamo",)
-"""What PyTorch imports with the first optimizer, for a second; processes that are forked from one that has it begin at once."""
 _CHECK_EVERY = 10
 _EVALUATION_BATCH = 512
 _SPARING = 2.5

@@ -1,8 +1,8 @@
 """Scheduled runs of the real pipeline with a real Prefect server, and what can be shown of a model after each of them."""
 
 import signal
+import subprocess
 import urllib.error
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ from flows.why.chain import State
 
 pytestmark = [pytest.mark.end_to_end, pytest.mark.timeout(900)]
 MODEL = "results/export/model.onnx"
-STAGES = 5
+STAGES, TRIALS = 5, 4
 
 
 @pytest.fixture(scope="module")
@@ -30,17 +30,18 @@ def project(tmp_path_factory: pytest.TempPathFactory, whole_server: str) -> Real
     root = tmp_path_factory.mktemp("scheduled") / "project"
     root.mkdir()
     real = make_real_project(root)
-    write_data(root, 400)
-    real.set("prepare.source={name: npz, path: data/digits.npz}", "search.trials=3", "train.seeds=[0]", "train.epochs=2")
+    write_data(root)
+    real.set("prepare.source={name: npz, path: data/digits.npz}", "train.seeds=[0]", "train.epochs=2")
+    real.set(f"search.trials={TRIALS}", "search.workers=1", "search.evaluator.steps=60")
     real.set("search.measure=[]", "search.preflight=false")  # what is measured belongs to the machine, and a clone is compared
     real.run("dvc", "remote", "add", "-d", "local", str(root.parent / "remote"))
     return RealProject(root, connected(Project(root, real.environment), whole_server).environment | {"PYTHONPATH": str(root)})
 
 
-def write_data(root: Path, images: int, packed: bool = False) -> None:
-    """Put so many digits into data/digits.npz; the same ones packed are another file with the same content."""
+def write_data(root: Path, packed: bool = False) -> None:
+    """Put digits into data/digits.npz; the same ones packed are another file with the same content."""
     digits = load_digits()
-    arrays = {"x": (digits.images[:images] * 15).astype(np.uint8), "y": digits.target[:images]}
+    arrays = {"x": (digits.images[:400] * 15).astype(np.uint8), "y": digits.target[:400]}
     (root / "data").mkdir(exist_ok=True)
     (np.savez_compressed if packed else np.savez)(root / "data" / "digits.npz", **arrays)
 
@@ -69,23 +70,44 @@ def is_defended(project: RealProject, clone: Path, lost: str, link: str) -> Real
     return fresh
 
 
-def test_a_schedule_builds_then_does_nothing_then_runs_what_depends_on_changed_data(
+def test_a_schedule_builds_through_a_kill_then_does_nothing_then_runs_what_depends_on_changed_data(
     project: RealProject, whole_server: str, tmp_path: Path
 ) -> None:
     with serving(own(project), "--name", "nightly", "--every", "8") as process:
-        awaited(process, lambda: len(ends(whole_server, "nightly")) >= 2)
-        first, second = runs(whole_server, "nightly")[:2]
-        assert (first["state"]["name"], stages_of(whole_server, first)) == ("Completed", ["Completed"] * STAGES), log_of(own(project))
-        assert (second["state"]["name"], second["state"]["message"]) == ("Cached", "nothing has changed"), log_of(own(project))
-        assert stages_of(whole_server, second) == ["Cached"] * STAGES
+        begun = killed_in_search(process, project)
+        awaited(process, lambda: len(ends(whole_server, "nightly")) >= 3)
+        first, second, third = runs(whole_server, "nightly")[:3]
+        # Prefect would call the first one Running for ever: the next run has told it
+        assert (first["state"]["name"], stages_of(whole_server, first)) == ("Crashed", ["Completed", "Crashed"]), log_of(own(project))
+        assert (second["state"]["name"], stages_of(whole_server, second)) == ("Completed", ["Cached", *["Completed"] * (STAGES - 1)])
+        assert 0 < begun < TRIALS
+        assert "continues exactly, in the environment that it began in" in log_of(own(project))
+        assert (third["state"]["name"], third["state"]["message"]) == ("Cached", "nothing has changed"), log_of(own(project))
+        assert stages_of(whole_server, third) == ["Cached"] * STAGES
 
-        write_data(project.root, 400, packed=True)
+        write_data(project.root, packed=True)
         awaited(process, lambda: ends(whole_server, "nightly").count("Completed") == 2)
-        third = [run for run in runs(whole_server, "nightly") if run["state"]["name"] == "Completed"][1]
+        last = [run for run in runs(whole_server, "nightly") if run["state"]["name"] == "Completed"][1]
         # prepare makes the same of these data, so that nothing after it but the report of where they come from depends on the change
-        assert stages_of(whole_server, third) == ["Completed", *["Cached"] * 3, "Completed"]
+        assert stages_of(whole_server, last) == ["Completed", *["Cached"] * 3, "Completed"]
     assert not own(project).processes()
-    is_defended(project, tmp_path / "clone", "results/train/architecture.json", "train")
+    assert not list((project.root / ".nasflow" / "flow-runs").iterdir())
+    clone = is_defended(project, tmp_path / "clone", "results/train/architecture.json", "train")
+    clone.run("dvc", "repro", "-s", "-f", "search")  # at one go
+    assert clone.content("search") == project.content("search")
+
+
+def killed_in_search(process: "subprocess.Popen[bytes]", project: RealProject) -> int:
+    """Kill whatever the process that serves has started, once the search has committed a trial; returns how many it had."""
+    awaited(process, lambda: committed(project.root))
+    for one in psutil.Process(process.pid).children(recursive=True):
+        one.send_signal(signal.SIGKILL)
+    return committed(project.root)
+
+
+def committed(root: Path) -> int:
+    """How many trials the only search has committed."""
+    return sum(path.read_bytes().count(b'{"trial"') for path in (root / ".nasflow").glob("search-*/journal.jsonl"))
 
 
 def test_a_worker_of_a_pool_runs_the_deployment_of_prefect_yaml(project: RealProject, whole_server: str, tmp_path: Path) -> None:
@@ -105,33 +127,3 @@ def test_a_worker_of_a_pool_runs_the_deployment_of_prefect_yaml(project: RealPro
     assert (run["state"]["name"], stages_of(whole_server, run)) == ("Completed", [*["Cached"] * 2, *["Completed"] * 3]), run["state"]
     assert "epochs: 3" in (project.root / "params.yaml").read_text()  # so that DVC and the next run say the same
     is_defended(project, tmp_path / "clone", "results/search/trials.csv", "search")
-
-
-def test_a_run_that_is_killed_crashes_and_the_next_one_continues_exactly(project: RealProject, whole_server: str, tmp_path: Path) -> None:
-    write_data(project.root, 500)
-    project.set("search.trials=5", "search.workers=1", "search.evaluator.steps=100")
-    known = journals(project.root)
-    with serving(own(project), "--name", "killed", "--every", "8") as process:
-        awaited(process, lambda: committed(project.root, known) or ends(whole_server, "killed"))
-        for one in psutil.Process(process.pid).children(recursive=True):
-            one.send_signal(signal.SIGKILL)
-        begun = committed(project.root, known)
-        awaited(process, lambda: len(ends(whole_server, "killed")) >= 2)
-        assert ends(whole_server, "killed")[:2] == ["Crashed", "Completed"], log_of(own(project))
-    assert 0 < begun < 5
-    assert "continues exactly, in the environment that it began in" in log_of(own(project))
-    # Prefect would call it Running for ever: the next run has told it
-    assert stages_of(whole_server, runs(whole_server, "killed")[0]) == ["Completed", "Crashed"]
-    assert not list((project.root / ".nasflow" / "flow-runs").iterdir())
-    clone = is_defended(project, tmp_path / "clone", "results/prepare/dataset.json", "data")
-    clone.run("dvc", "repro", "-s", "-f", "search")  # at one go
-    assert clone.content("search") == project.content("search")
-
-
-def journals(root: Path) -> Sequence[Path]:
-    return sorted((root / ".nasflow").glob("search-*/journal.jsonl"))
-
-
-def committed(root: Path, known: Sequence[Path]) -> int:
-    """How many trials a search has committed that is not one of the `known`."""
-    return sum(path.read_bytes().count(b'{"trial"') for path in journals(root) if path not in known)

@@ -7,11 +7,11 @@ from typing import Any, final
 
 import numpy as np
 
-from flows.stages import search  # for what the stage imports before it starts the server
+import flows.settings  # noqa: F401 - what a stage has read before it starts the server
 from nas.data.dataset import Dataset
 from nas.evaluators.base import Bench, Evaluator
 from nas.load import load
-from nas.process_start import start_server
+from nas.process_start import LATE_IMPORTS, imported_late, start_server
 from nas.processes import Slot, Work
 from nas.spaces.chain import Chain
 from nas.trial import Proposal, Trial
@@ -40,7 +40,8 @@ class Noticing(Work):
 
 def main(data: Path, folder: Path) -> None:
     """Print that, as JSON, for a trial of each evaluator that trains or measures networks in workers."""
-    start_server(*search.LATE_IMPORTS)
+    assert "torch" not in sys.modules
+    start_server("flows.stages.search", *imported_late(), *LATE_IMPORTS)
     dataset, task = Dataset.open(data), load("tasks", "image_classification")()
     bench = Bench(Chain(widths=((4,),)), task.bind(dataset.description), dataset, folder, 0)
     trial = Trial(0, Proposal(bench.space.choices(task).sample(np.random.default_rng(0))))
