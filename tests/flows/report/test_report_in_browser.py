@@ -112,6 +112,7 @@ def test_nothing_is_wider_than_the_screen_and_text_can_be_read(browser: Browser,
     page = context.new_page()
     page.goto(address)
     assert page.evaluate("() => document.documentElement.scrollWidth") == width
+    assert page.locator(".tiles dd").evaluate_all("tiles => tiles.filter(one => one.scrollWidth > one.clientWidth).length") == 0
     assert min(page.locator("p, td, th, dd, a").evaluate_all(CONTRAST)) >= 4.5
     context.close()
 
