@@ -92,18 +92,7 @@ def stage(name: Stage, overrides: Overrides = None) -> None:
         if overrides:
             settings.read(Path.cwd(), overrides, tracking.editing(Path.cwd()))
         record = lineage.read(Path.cwd(), name.value)  # before the settings, so that an edit in between is noticed
-        chosen = settings.read(Path.cwd())
-        if name in (Stage.SEARCH, Stage.TRAIN):
-            _start_server(name, "network" in chosen.search[-1].evaluator.provides)
-        _stage(name)(Path.cwd(), chosen, record | {"begun": begun})
-
-
-def _start_server(name: Stage, trains: bool) -> None:
-    """Start what a stage's processes are forked from, so that it imports PyTorch, which takes seconds, while this process does, too."""
-    from nas.process_start import LATE_IMPORTS, imported_late, start_server
-
-    late = LATE_IMPORTS if trains or name is Stage.TRAIN else ()
-    start_server(f"flows.stages.{name.value}", *imported_late(), *late)
+        _stage(name)(Path.cwd(), settings.read(Path.cwd()), record | {"begun": begun})
 
 
 def _stage(name: Stage) -> Callable[..., None]:

@@ -42,8 +42,10 @@ def read(root: Path, stage: str) -> dict[str, Any]:
     """
     from dvc.dependency import ParamsDependency
     from dvc.exceptions import DvcException
+    from dvc.progress import Tqdm
     from dvc.repo import Repo
 
+    Tqdm.monitor_interval = 0  # or a thread of its progress bars stays, and processes that have threads cannot be forked
     params: dict[str, Any] = {}
     deps: dict[str, str] = {}
     try:

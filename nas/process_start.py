@@ -1,53 +1,14 @@
-"""How processes of ours begin and end: forked from a server where that can be, with one pinned thread, and never without their parent."""
+"""How processes of ours begin and end: with one pinned thread, Ctrl-C left to the one that started them, and never without it."""
 
 import ctypes
-import importlib
-import multiprocessing
 import os
-import pkgutil
 import signal
 import sys
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from multiprocessing import forkserver, resource_tracker
-from multiprocessing.context import ForkServerContext, SpawnContext
+from multiprocessing import resource_tracker
 
-LATE_IMPORTS = ("torch._dynamo",)
-"""What PyTorch imports with the first optimizer, for a second; processes that are forked from one that has it begin at once."""
 _PARENT_DEATH_SIGNAL = 1  # PR_SET_PDEATHSIG of prctl(2)
-_LATE_ROOMS = ("nas.networks", "nas.training")
-_LATE_FILES = ("nas.evaluators.structure",)
-
-
-def context(*, anew: bool = False) -> ForkServerContext | SpawnContext:
-    """How this thread is to start processes; `anew`: without anything that this process has imported."""
-    if anew or threading.current_thread() is not threading.main_thread():
-        return multiprocessing.get_context("spawn")
-    start_server()
-    return multiprocessing.get_context("forkserver")
-
-
-def start_server(*modules: str) -> None:
-    """Start what processes are forked from, unless it runs. For the main thread.
-
-    It imports what this process has of ours, `modules`, and in a process that computes what of ours is imported where it is used.
-    Whoever will need processes, but not at once, may call it early: it imports while this process does something else.
-    """
-    ours = sorted(name for name in sys.modules if name.split(".")[0] in ("nas", "export"))
-    late = imported_late() if "torch" in sys.modules else []
-    multiprocessing.get_context("forkserver").set_forkserver_preload(["nas.forked", *ours, *late, *modules])
-    with interrupts_masked():
-        forkserver.ensure_running()
-
-
-def imported_late() -> list[str]:
-    """Return the modules of ours that are imported inside functions, since they import PyTorch, which settings are read without.
-
-    A process that is forked from one that has them begins its first trial at once.
-    """
-    rooms = ((room, importlib.import_module(room).__path__) for room in _LATE_ROOMS)
-    return [*(f"{room}.{module.name}" for room, path in rooms for module in pkgutil.iter_modules(path)), *_LATE_FILES]
 
 
 def leave_signals_to_the_main_thread() -> None:

@@ -15,7 +15,8 @@ from multiprocessing.process import BaseProcess
 from types import MappingProxyType
 from typing import Any, NamedTuple, ParamSpec, Self, TypeVar, final
 
-from nas.process_start import begin_worker, context, interrupts_masked, leave_signals_to_the_main_thread
+from nas.fork_server import context
+from nas.process_start import begin_worker, interrupts_masked, leave_signals_to_the_main_thread
 
 _START_SECONDS = 300.0
 """To start a process and load what it needs; where a disk is cold or a machine busy, importing PyTorch alone can take a minute."""

@@ -31,7 +31,8 @@ ALLOWED = {
     "nas.warm_start": ["nas.architecture", "nas.trial", "nas.pareto", "nas.strategies.base"],
     "nas.paired": [],
     "nas.process_start": [],
-    "nas.processes": ["nas.process_start"],
+    "nas.fork_server": ["nas.process_start"],
+    "nas.processes": ["nas.fork_server", "nas.process_start"],
     "nas.forked": ["nas.process_start"],
     "nas.engines": ["nas.engines", "nas.evaluators.base", "nas.process_start", "nas.processes", "nas.trial"],
     "nas.workers": [

@@ -17,9 +17,10 @@ from nas.data.dataset import Dataset
 from nas.evaluators.base import Bench, Evaluator
 from nas.failures import Failures
 from nas.finalists import Finalist, assessed, finalists
+from nas.fork_server import LATE_IMPORTS, start_server
 from nas.journal import FileJournal
 from nas.measured import Measured
-from nas.process_start import LATE_IMPORTS, pin_threads, start_server
+from nas.process_start import pin_threads
 from nas.search import SearchError, search
 from nas.strategies.base import Strategy
 from nas.tasks.base import Task

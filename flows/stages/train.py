@@ -20,7 +20,8 @@ from flows.settings import Settings, Train
 from nas import atomic
 from nas.components import describe, restore
 from nas.data.dataset import SPLITS, Dataset
-from nas.process_start import LATE_IMPORTS, pin_threads, start_server
+from nas.fork_server import LATE_IMPORTS, start_server
+from nas.process_start import pin_threads
 from nas.processes import pool_of
 from nas.spaces.base import SearchSpace
 from nas.tasks.base import Task

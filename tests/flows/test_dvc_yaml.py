@@ -20,6 +20,7 @@ INDIFFERENT = {
     "nas/atomic.py",
     "nas/components.py",
     "nas/load.py",
+    "nas/fork_server.py",
     "nas/process_start.py",
     "nas/processes.py",
     "nas/workers.py",

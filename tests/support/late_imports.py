@@ -10,8 +10,8 @@ import numpy as np
 import flows.settings  # noqa: F401 - what a stage has read before it starts the server
 from nas.data.dataset import Dataset
 from nas.evaluators.base import Bench, Evaluator
+from nas.fork_server import LATE_IMPORTS, imported_late, start_server
 from nas.load import load
-from nas.process_start import LATE_IMPORTS, imported_late, start_server
 from nas.processes import Slot, Work
 from nas.spaces.chain import Chain
 from nas.trial import Proposal, Trial

@@ -14,8 +14,9 @@ import optuna
 import torch
 from small_images import task_of
 
+from nas.fork_server import imported_late
 from nas.load import load, names
-from nas.process_start import imported_late, pin_threads
+from nas.process_start import pin_threads
 from nas.spaces.chain import Chain
 
 __all__ = ["cmaes", "killed_searches", "killed_stages", "killed_trainings", "killing", "optuna"]

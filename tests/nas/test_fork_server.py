@@ -10,7 +10,7 @@ import late_imports
 from small_images import digits
 
 from nas.data.dataset import Dataset
-from nas.process_start import imported_late
+from nas.fork_server import imported_late
 
 __all__ = ["digits"]
 
