@@ -109,11 +109,7 @@ def check(overrides: Overrides = None) -> None:
     with errors():
         from flows import settings, tracking, watched
 
-        chosen = settings.read(Path.cwd(), overrides or [], tracking.editing(Path.cwd()))
-        files = list(chosen.files())
-        for _, place, path in files:
-            if not (Path.cwd() / path).exists():
-                raise ValueError(f"params.yaml: {place} reads {path}, which does not exist: put the data there, or correct the path")
+        files = list(settings.read(Path.cwd(), overrides or [], tracking.editing(Path.cwd()), present=True).files())
         for name, what in (("prepare", "prepare.source"), ("search", "search.evaluator")):
             if watched.watch(Path.cwd(), [path for stage, _, path in files if stage == name], name):
                 print(f"dvc.yaml now names the data of {what}")

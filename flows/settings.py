@@ -184,13 +184,18 @@ class Settings(BaseModel):
 
 
 def read(
-    root: Path, overrides: Sequence[str] = (), writing: AbstractContextManager[object] | None = None, example: Path | None = None
+    root: Path,
+    overrides: Sequence[str] = (),
+    writing: AbstractContextManager[object] | None = None,
+    example: Path | None = None,
+    *,
+    present: bool = False,
 ) -> Settings:
     """Return the validated settings of a project; `overrides` are `section.key=value`, as YAML, and are written to the file.
 
     The sections of `example`, another file of settings, come first and replace those of the file. `writing` is entered around the
-    write; what it raises keeps the file as it was. Raises SettingsError, with every mistake on a line of its own; the file is then
-    as it was, too.
+    write; what it raises keeps the file as it was. present: whether the user's files that they name have to be there. Raises
+    SettingsError, with every mistake on a line of its own; the file is then as it was, too.
     """
     path, yaml = root / FILE, _yaml()
     document = _load(yaml, path)
@@ -207,6 +212,9 @@ def read(
     tangled = [f"{FILE}: {place} {sentence}" for _, place, path in settings.files() for sentence in watched.tangled(root, [path])]
     if tangled:
         raise SettingsError("\n".join(tangled))
+    lost = [f"{place} reads {path}" for _, place, path in settings.files() if present and not (root / path).exists()]
+    if lost:
+        raise SettingsError(f"{FILE}: {lost[0]}, which does not exist: put the data there, or correct the path")
     if overrides or example is not None:
         with writing or nullcontext():
             atomic.write(path, lambda file: yaml.dump(document, file))

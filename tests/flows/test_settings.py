@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from ruamel.yaml import YAML
 from typer.testing import CliRunner
 
-from flows import cli, lineage, schema, settings, tracking
+from flows import cli, lineage, schema, settings
 from flows.run_folder import fingerprint
 from nas import components, load
 
@@ -126,43 +126,6 @@ def test_a_missing_file_is_refused_in_words(tmp_path: Path) -> None:
         settings.read(tmp_path)
 
 
-def test_overrides_are_written_and_keep_the_comments(tmp_path: Path) -> None:
-    text = (ROOT / settings.FILE).read_text()
-    (tmp_path / settings.FILE).write_text(text)
-    chosen = settings.read(tmp_path, ["search.trials=50", "search.strategy={name: random}", "train.recipe.learning_rate=1e-2"])
-    assert (chosen.search[0].trials, components.describe(chosen.search[0].strategy), chosen.train.recipe.learning_rate) == (
-        50,
-        {"name": "random"},
-        0.01,
-    )
-    written = (tmp_path / settings.FILE).read_text()
-    assert settings.read(tmp_path) == chosen
-    assert "trials: 50 # architectures to evaluate" in written
-    assert written.count("#") >= text.count("#") - 3  # the strategy's own lines are gone with the strategy
-
-
-def test_an_override_changes_its_line_and_no_other(tmp_path: Path) -> None:
-    text = (ROOT / settings.FILE).read_text() + "\n# " + "a long line that nobody folds " * 20 + "\n"
-    text = text.replace("  seeds: [0, 1, 2] #", "  seeds:\n    - 0\n    - 1\n  #")
-    (tmp_path / settings.FILE).write_text(text)
-    settings.read(tmp_path, ["search.trials=50"])
-    assert (tmp_path / settings.FILE).read_text() == text.replace("trials: 32 #", "trials: 50 #")
-
-
-def test_an_override_is_not_written_while_somebody_works(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    text = (ROOT / settings.FILE).read_text()
-    (tmp_path / settings.FILE).write_text(text)
-    monkeypatch.chdir(tmp_path)
-    with tracking.lock(tmp_path):
-        for command in (["check"], ["stage", "search"]):
-            result = CliRunner().invoke(cli.app, [*command, "--set", "train.epochs=33"])
-            assert (result.exit_code, (tmp_path / settings.FILE).read_text()) == (2, text)
-            assert "works on this project" in result.output
-    (tmp_path / "dvc.yaml").write_text((ROOT / "dvc.yaml").read_text())
-    assert CliRunner().invoke(cli.app, ["check", "--set", "train.epochs=33"]).exit_code == 0
-    assert settings.read(tmp_path).train.epochs == 33
-
-
 @pytest.mark.parametrize(
     ("source", "path"),
     [
@@ -197,30 +160,11 @@ def test_a_table_is_a_file_of_the_user_as_the_data_are(tmp_path: Path) -> None:
         )
         (tmp_path / "data").mkdir()
         (tmp_path / "data" / "t.csv").write_text("arch,accuracy\n")
-        assert "dvc.yaml now names the data of search.evaluator" in CliRunner().invoke(cli.app, ["check"]).output
+        assert (
+            "dvc.yaml now names the data of search.evaluator"
+            in CliRunner().invoke(cli.app, ["check", "--set", table % "data/t.csv"]).output
+        )
     assert lineage.declared(tmp_path)["search"].reads[-1] == "data/t.csv"
-
-
-@pytest.mark.parametrize(
-    "override",
-    [
-        "search.trails=3",
-        "serach.trials=3",
-        "trials=3",
-        "search.trials",
-        "search.trials=",
-        "=3",
-        "search.trials.x=1",
-        "search.trials=[",
-        "search..x=1",
-    ],
-)
-def test_a_wrong_override_changes_nothing(tmp_path: Path, override: str) -> None:
-    text = (ROOT / settings.FILE).read_text()
-    (tmp_path / settings.FILE).write_text(text)
-    with pytest.raises(settings.SettingsError):
-        settings.read(tmp_path, [override])
-    assert (tmp_path / settings.FILE).read_text() == text
 
 
 json_values = st.recursive(
@@ -279,16 +223,6 @@ def test_searches_follow_each_other_and_an_entry_completes_itself_from_the_one_b
     document["search"][1]["trials"] = 1
     with pytest.raises(settings.SettingsError, match=r"search\.1\.space differs from that of the search before"):
         settings.parse(document)
-
-
-def test_an_entry_of_a_list_is_overridden_by_its_number(tmp_path: Path, document: Any) -> None:
-    document["search"] = [document["search"], {"trials": 5}]
-    with (tmp_path / settings.FILE).open("w") as file:
-        YAML().dump(document, file)
-    assert [search.trials for search in settings.read(tmp_path, ["search.1.trials=7"]).search] == [32, 7]
-    for override, words in (("search.trials=7", r"search is a list: write search\.0\.trials"), ("search.2.trials=7", "no section '2'")):
-        with pytest.raises(settings.SettingsError, match=words):
-            settings.read(tmp_path, [override])
 
 
 @pytest.mark.parametrize(
