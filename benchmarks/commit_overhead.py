@@ -104,9 +104,9 @@ def main() -> None:
     parser.add_argument("--steps", type=int, help="of one candidate, instead of those of params.yaml")
     options = parser.parse_args()
     pin_threads()
-    with tempfile.TemporaryDirectory(
-        dir=".", prefix=".commit-overhead-"
-    ) as folder:  # on a disk, which a folder for temporary files may not be
+    beside = ROOT / tracking.WORK  # on the project's disk, which a folder for temporary files may not be, and passed over by Git
+    beside.mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=beside, prefix="benchmark-") as folder:
         seconds = compare(options.repeats, options.trials, options.steps, Path(folder).resolve())
     ratios = {
         name: [round(durable / other, 4) for durable, other in zip(seconds["durable"], seconds[way], strict=True)]

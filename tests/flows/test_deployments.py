@@ -10,10 +10,13 @@ import numpy as np
 import psutil
 import pytest
 from fake_project import Project
+from prefect.blocks.notifications import CustomWebhookNotificationBlock
+from prefect.settings import PREFECT_API_URL, temporary_settings
 from real_project import RealProject, make_real_project
 from scheduled_project import awaited, command, connected, ends, log_of, post, runs, serving, stages_of
 from shared_project import cloned
 from sklearn.datasets import load_digits
+from web_hook import receiving
 
 from flows import server_setup, tracking
 from flows.why import tell
@@ -116,13 +119,17 @@ def test_a_worker_of_a_pool_runs_the_deployment_of_prefect_yaml(project: RealPro
     [deployment] = post(whole_server, "deployments/filter", {"deployments": {"name": {"any_": ["pipeline"]}}})
 
     def ask(settings: dict[str, Any]) -> None:
-        post(whole_server, f"deployments/{deployment['id']}/create_flow_run", {"parameters": {"settings": settings}})
+        parameters = {"settings": settings, "how": {"notify": "custom-webhook/team"}}
+        post(whole_server, f"deployments/{deployment['id']}/create_flow_run", {"parameters": parameters})
 
     with pytest.raises(urllib.error.HTTPError) as refused:
         ask({"search": {"trials": 0}})
     assert b"0 is less than the minimum of 1" in refused.value.read()
-    ask({"train": {"epochs": 3}})
-    command(own(project), "prefect", "worker", "start", "--pool", server_setup.POOL, "--run-once")
+    with receiving() as told, temporary_settings({PREFECT_API_URL: whole_server}):
+        CustomWebhookNotificationBlock(name="team", url=told.url, json_data={"text": "{{subject}}"}).save("team")
+        ask({"train": {"epochs": 3}})
+        command(own(project), "prefect", "worker", "start", "--pool", server_setup.POOL, "--run-once")
+    assert told.contents == [{"text": "nasflow: project Completed"}]
     [run] = runs(whole_server, "pipeline")
     assert (run["state"]["name"], stages_of(whole_server, run)) == ("Completed", [*["Cached"] * 2, *["Completed"] * 3]), run["state"]
     assert "epochs: 3" in (project.root / "params.yaml").read_text()  # so that DVC and the next run say the same

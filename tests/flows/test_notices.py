@@ -1,8 +1,6 @@
 """Who is told how a run ended: a web address or a block of Prefect, when there is something to tell, and at no cost to the run."""
 
-import http.server
 import json
-import threading
 from collections.abc import Iterator
 from typing import Any
 from uuid import uuid4
@@ -10,42 +8,18 @@ from uuid import uuid4
 import pytest
 from prefect.client.schemas.objects import FlowRun
 from prefect.states import Completed, Crashed, Failed, State
+from web_hook import Told, receiving
 
 from flows import notices
 from flows.scheduled import nasflow
 
 
-class Told:
-    """What was told, in order, and how often the receiver fails before it takes anything."""
-
-    def __init__(self) -> None:
-        self.contents, self.failures, self.url = list[dict[str, Any]](), 0, ""
-
-
 @pytest.fixture
 def told(monkeypatch: pytest.MonkeyPatch) -> Iterator[Told]:
     """A web address that takes JSON."""
-    found = Told()
-
-    class Receiver(http.server.BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            content = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-            found.failures -= 1
-            if found.failures < 0:
-                found.contents.append(content)
-            self.send_response(503 if found.failures >= 0 else 200)
-            self.end_headers()
-
-        def log_message(self, *arguments: object) -> None:
-            """Say nothing."""
-
-    server = http.server.HTTPServer(("127.0.0.1", 0), Receiver)
-    threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
     monkeypatch.setattr(notices.time, "sleep", lambda seconds: None)
-    found.url = f"http://127.0.0.1:{server.server_address[1]}/hook?token=x"
-    yield found
-    server.shutdown()
-    server.server_close()
+    with receiving() as found:
+        yield found
 
 
 def run_of(notify: str | None) -> FlowRun:
