@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
-from flows import search_start, settings
+from flows import search_start, settings, tracking
 from flows.searches import Search
 from nas import atomic, checkpoint
 from nas.architecture import Architecture
