@@ -28,31 +28,39 @@ def context(*, anew: bool = False) -> ForkServerContext | SpawnContext:
     """How this thread is to start processes; `anew`: without anything that this process has imported."""
     if anew or threading.current_thread() is not threading.main_thread():
         return multiprocessing.get_context("spawn")
-    _run(())
+    _run(_wanted())
     return multiprocessing.get_context("forkserver")
 
 
 def start_server(*modules: str) -> None:
     """Start what processes are forked from, unless it runs. For the main thread of a process that has imported, and not yet computed.
 
-    It has what this process has imported of ours, and imports `modules`, while this process does something else.
+    It has what this process has imported of ours, what of ours is imported where it is used, and `modules`. A server that is a fork
+    has them from this process, which imports them first; another one imports them while this process does something else.
     """
+    wanted = _wanted(modules)
     if not may_fork():
-        return _run(modules)
+        return _run(wanted)
+    for name in wanted:
+        importlib.import_module(name)
     resource_tracker.ensure_running()  # or it would be forked as well
     start = util.spawnv_passfds
     util.spawnv_passfds = _fork  # type: ignore[assignment]
     try:
-        return _run(modules)
+        return _run(wanted)
     finally:
         util.spawnv_passfds = start
 
 
-def _run(modules: Sequence[str]) -> None:
-    """Have the server run, with all that is imported here of ours or where it is used, in a process that computes."""
+def _wanted(modules: Sequence[str] = ()) -> list[str]:
+    """What a server has: what this process has of ours, what is imported where it is used if this one computes, and `modules`."""
     ours = sorted(name for name in sys.modules if name.split(".")[0] in ("nas", "export"))
-    late = imported_late() if "torch" in sys.modules else []
-    multiprocessing.get_context("forkserver").set_forkserver_preload(["nas.forked", *ours, *late, *modules])
+    return [*ours, *(imported_late() if "torch" in sys.modules else []), *modules]
+
+
+def _run(modules: Sequence[str]) -> None:
+    """Have the server run."""
+    multiprocessing.get_context("forkserver").set_forkserver_preload(["nas.forked", *modules])
     with interrupts_masked():
         forkserver.ensure_running()
 
