@@ -10,6 +10,8 @@ import threading
 import time
 from pathlib import Path
 
+from nas.process_start import WATCH
+
 PARENT = "NASFLOW_PARENT"
 _DEATH_SIGNAL = 1  # PR_SET_PDEATHSIG of <linux/prctl.h>; ctypes knows no headers
 _POLL_SECONDS = 0.5
@@ -38,7 +40,7 @@ def die_with_parent(gently: bool = False) -> None:
     if os.getppid() != parent or not is_alive(named):
         sys.exit(1)
     if gently or named != parent or not signalled:
-        threading.Thread(target=_watch, args=(parent, named, gently, signalled), daemon=True, name="parent-watch").start()
+        threading.Thread(target=_watch, args=(parent, named, gently, signalled), daemon=True, name=WATCH).start()
 
 
 def follow(pid: int) -> None:
@@ -46,7 +48,7 @@ def follow(pid: int) -> None:
 
     Unlike `die_with_parent` this asks nothing of the kernel, whose signal comes when the *thread* ends that started this process.
     """
-    threading.Thread(target=_follow, args=(pid,), daemon=True, name="parent-watch").start()
+    threading.Thread(target=_follow, args=(pid,), daemon=True, name=WATCH).start()
 
 
 def with_parent(command: list[str]) -> list[str]:

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from multiprocessing import forkserver, resource_tracker, util
 from multiprocessing.context import ForkServerContext, SpawnContext
 
-from nas.process_start import interrupts_masked
+from nas.process_start import WATCH, interrupts_masked
 
 LATE_IMPORTS = ("torch._dynamo",)
 """What PyTorch imports with the first optimizer, for a second; processes that are forked from one that has it begin at once."""
@@ -75,13 +75,13 @@ def imported_late() -> list[str]:
 
 
 def may_fork() -> bool:
-    """Whether a fork of this process, which has not computed, can compute: on Linux, with one thread of Python, and PyTorch without CUDA.
+    """Whether a fork of this process, which has not computed, can compute: on Linux, without other threads, and PyTorch without CUDA.
 
     Another thread may hold a lock that nobody gives back in the fork, and a GPU's driver does not survive one. Threads of OpenBLAS
     end by themselves before a fork; that of ONNX Runtime is in every server that has imported it.
     """
-    torch = sys.modules.get("torch")
-    return sys.platform == "linux" and torch is not None and torch.version.cuda is None and threading.active_count() == 1
+    torch, others = sys.modules.get("torch"), [thread.name for thread in threading.enumerate() if thread is not threading.main_thread()]
+    return sys.platform == "linux" and torch is not None and torch.version.cuda is None and set(others) <= {WATCH}
 
 
 def _fork(path: bytes, arguments: Sequence[str], kept: Sequence[int]) -> int:

@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from multiprocessing import resource_tracker
 
+WATCH = "parent-watch"
+"""The name of a thread that looks now and then whether another process lives, and holds nothing that a fork would wait for."""
 _PARENT_DEATH_SIGNAL = 1  # PR_SET_PDEATHSIG of prctl(2)
 
 

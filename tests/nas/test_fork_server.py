@@ -17,6 +17,7 @@ from small_images import digits
 
 from nas.data.dataset import Dataset
 from nas.fork_server import imported_late, may_fork
+from nas.process_start import WATCH
 
 __all__ = ["digits"]
 
@@ -66,11 +67,14 @@ def test_the_server_is_a_fork_that_keeps_nothing_of_its_parent_and_ends_with_it(
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere nothing is forked")
-@pytest.mark.parametrize(("threads", "cuda", "forks"), [(1, None, True), (2, None, False), (1, "13.0", False)])
+@pytest.mark.parametrize(
+    ("others", "cuda", "forks"), [([], None, True), ([WATCH], None, True), (["of a library"], None, False), ([], "13.0", False)]
+)
 def test_a_process_with_threads_or_a_driver_is_not_forked(
-    threads: int, cuda: str | None, forks: bool, monkeypatch: pytest.MonkeyPatch
+    others: list[str], cuda: str | None, forks: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(threading, "active_count", lambda: threads)
+    threads = [threading.main_thread(), *(threading.Thread(name=name) for name in others)]
+    monkeypatch.setattr(threading, "enumerate", lambda: threads)
     monkeypatch.setattr(torch.version, "cuda", cuda)
     assert may_fork() is forks
 

@@ -3,6 +3,7 @@
 import os
 import time
 from collections.abc import Callable
+from multiprocessing import forkserver
 from typing import Any
 
 import psutil
@@ -13,7 +14,7 @@ from nas.processes import Work
 def children() -> list[psutil.Process]:
     """Our workers: started anew, or forked from the server that multiprocessing keeps until the end."""
     ours = psutil.Process().children()
-    servers = [child for child in ours if "multiprocessing.forkserver" in " ".join(child.cmdline())]
+    servers = [child for child in ours if child.pid == forkserver._forkserver._forkserver_pid]
     return [child for child in ours if "spawn_main" in " ".join(child.cmdline())] + [child for one in servers for child in one.children()]
 
 
