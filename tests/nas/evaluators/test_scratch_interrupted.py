@@ -1,84 +1,30 @@
 """An interrupted evaluation goes on from its checkpoint and ends as if it had not been; nothing else is ever taken for it."""
 
-import json
 import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
-from small_images import task_of
+from checkpointed import ADAMW, CELL, CHAIN, SGD, TWINS, Make, architecture, content, interrupt, make, read_again
 from torch import Tensor
 
 from nas import atomic, checkpoint
-from nas.architecture import Architecture
 from nas.data.dataset import Dataset
 from nas.evaluators.base import Bench, guarded
 from nas.evaluators.scratch import Scratch
-from nas.spaces.cell import EDGES, Cell
+from nas.spaces.cell import Cell
 from nas.spaces.chain import Chain
 from nas.tasks.image_classification import ImageClassification
 from nas.training.limits import Guard, LimitError, Limits
 from nas.training.loop import Training
-from nas.training.recipe import Augmentation, Recipe
-from nas.trial import Proposal, Report, Trial
+from nas.training.recipe import Recipe
+from nas.trial import Proposal, Trial
 
-CHAIN = Chain(widths=((4, 6), (6, 8)))
-CELL = Cell(widths=(4,), cells=1)
-SGD = Recipe(batch_size=32, ema=0.9, augmentation=Augmentation(shift=1))
-ADAMW = Recipe(optimizer="adamw", learning_rate=0.01, batch_size=32)
-Make = Callable[..., Scratch]
-
-
-@pytest.fixture
-def make(digits: Dataset, digit_task: ImageClassification, tmp_path: Path) -> Make:
-    """Evaluators that write a checkpoint after every step; those of one folder are of one run."""
-
-    def bound(folder: str = "broken", space: Chain | Cell = CHAIN, seed: int = 7, **settings: Any) -> Scratch:
-        evaluator = Scratch(**{"steps": 6, "recipe": SGD, "device": "cpu", **settings})
-        evaluator._checkpoint_seconds = 0.0
-        return evaluator.bind(Bench(space, digit_task, digits, tmp_path / folder, seed))
-
-    return bound
-
-
-def architecture(seed: int = 0) -> Architecture:
-    return CHAIN.choices(task_of()).sample(np.random.default_rng(seed))
-
-
-def cell(*operations: str) -> Architecture:
-    return Architecture({f"edge_{source}_{target}": name for (source, target), name in zip(EDGES, operations, strict=True)})
-
-
-TWINS = (
-    cell("nor_conv_3x3", "none", "none", "none", "skip_connect", "none"),
-    cell("none", "none", "none", "nor_conv_3x3", "none", "none"),
-)
-
-
-def read_again(trial: Trial) -> Trial:
-    """The trial as a journal gives it back: equal texts are other objects."""
-    proposal = trial.proposal
-    found = Architecture(json.loads(json.dumps(dict(proposal.architecture))))
-    return Trial(trial.number, Proposal(found, proposal.steps, proposal.parent))
-
-
-def interrupt(evaluator: Scratch, trial: Trial, at: int) -> None:
-    """Evaluate, and press Ctrl-C in step `at`, before its checkpoint."""
-
-    def pressing(self: Guard, step: int) -> None:
-        if step == at:
-            raise KeyboardInterrupt
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Guard, "check_time", pressing)
-        with pytest.raises(KeyboardInterrupt):
-            guarded(evaluator, trial)
+__all__ = ["make"]
 
 
 def resume(evaluator: Scratch, trial: Trial) -> tuple[dict[str, float], int]:
@@ -92,10 +38,6 @@ def resume(evaluator: Scratch, trial: Trial) -> tuple[dict[str, float], int]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Training, "_update", counting)
         return dict(evaluator.evaluate(trial).metrics), len(steps)
-
-
-def content(evaluator: Scratch, number: int) -> bytes:
-    return evaluator._weights(number).read_bytes()
 
 
 def unfinished(evaluator: Scratch) -> list[Path]:
@@ -266,64 +208,6 @@ def test_a_short_training_writes_none(make: Make, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(atomic, "write", noting)
     evaluator.evaluate(Trial(0, Proposal(architecture())))
     assert written == ["trial-0.json", "trial-0.pt"]
-
-
-def test_the_weights_of_a_chain_are_trained_again(make: Make) -> None:
-    """Each trial goes on from the one before: a promotion, a promotion of it, and a child of another architecture."""
-    evaluator, one = make(), architecture(1)
-    proposals = [Proposal(one, 2), Proposal(one, 4, 0), Proposal(one, None, 1), Proposal(architecture(2), 3, 2)]
-    trials = [Trial(number, proposal, evaluator.evaluate(Trial(number, proposal))) for number, proposal in enumerate(proposals)]
-    before = {trial.number: (content(evaluator, trial.number), evaluator.reassess(trial, "confirm")) for trial in trials}
-    for trial in reversed(trials):
-        evaluator.forget(set())
-        assert not list(evaluator._weights(0).parent.glob("*.pt"))
-        assert make().reassess(read_again(trial), "confirm") == before[trial.number][1]
-        assert content(evaluator, trial.number) == before[trial.number][0]
-
-
-def test_a_search_may_go_on_from_weights_that_were_removed(make: Make) -> None:
-    evaluator, one = make(), architecture(1)
-    expected = [evaluator.evaluate(Trial(number, Proposal(one, 2 + number, number - 1 if number else None))) for number in range(3)]
-    evaluator.forget({0})
-    assert dict(make().evaluate(Trial(2, Proposal(one, 4, 1))).metrics) == dict(expected[2].metrics)
-
-
-def test_restoring_is_not_limited_but_the_trial_is(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
-    evaluator, one, used = make(limits=Limits(seconds=50, memory=4000)), architecture(1), list[tuple[int, Limits]]()
-    evaluator.evaluate(Trial(0, Proposal(one, 2)))
-    evaluator.forget(set())
-    train = Scratch._train
-
-    def noting(self: Scratch, trial: Trial, limits: Limits) -> tuple[dict[str, float], float]:
-        used.append((trial.number, limits))
-        return train(self, trial, limits)
-
-    monkeypatch.setattr(Scratch, "_train", noting)
-    evaluator.evaluate(Trial(1, Proposal(one, 4, 0)))
-    assert [(number, limits.seconds, limits.memory) for number, limits in used] == [(0, None, None), (1, 50, 4000)]
-
-
-def test_a_reused_trial_is_restored_as_its_twin_was_trained(make: Make) -> None:
-    evaluator = make(space=CELL)
-    report = evaluator.evaluate(Trial(0, Proposal(TWINS[0])))
-    reused = Trial(4, Proposal(TWINS[1]), Report(report.metrics, reused=0))
-    before = evaluator.reassess(reused, "confirm")
-    evaluator.forget(set())
-    assert evaluator.reassess(reused, "confirm") == before
-    assert checkpoint.load(evaluator._weights(0))["architecture"] == dict(TWINS[0])
-
-
-def test_where_nothing_says_how_a_parent_was_trained_the_reason_is_clear(make: Make) -> None:
-    evaluator, one = make(), architecture()
-    evaluator.evaluate(Trial(0, Proposal(one, 2)))
-    evaluator.forget(set())
-    origin = evaluator._origin(0)
-    origin.write_text("[]")
-    with pytest.raises(ValueError, match=r"trial-0\.json is damaged: remove the run's folder, and everything is computed again"):
-        evaluator.evaluate(Trial(1, Proposal(one, parent=0)))
-    origin.unlink()
-    with pytest.raises(FileNotFoundError, match=r"trial-0\.pt is missing: trial 0 failed, or its weights were removed"):
-        evaluator.evaluate(Trial(1, Proposal(one, parent=0)))
 
 
 def test_forgetting_leaves_no_checkpoint(make: Make) -> None:
