@@ -1,4 +1,4 @@
-"""A search, a training or a stage that is killed with SIGKILL, five times, gives what it gives when nobody kills it."""
+"""A search, a training or a stage that is killed with SIGKILL, three times, gives what it gives when nobody kills it."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +13,7 @@ from killing import Job, Killer, Whole
 
 from nas.load import load, names
 
-KILLS = 5
+KILLS = 3
 _TRAINED = {"evolution x scratch x 1", "halving x scratch x 1", "hyperband x scratch x 2", "nsga2 x scratch x 2"}
 _MEASURED = {"local x proxy x 2", "random x proxy x 1"}
 JOBS = [job for job in search_jobs(Path()) if job.evaluator in ("table", "shared") or str(job) in _TRAINED | _MEASURED]
