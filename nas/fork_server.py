@@ -20,6 +20,8 @@ from nas.process_start import WATCH, interrupts_masked
 
 LATE_IMPORTS = ("torch._dynamo",)
 """What PyTorch imports with the first optimizer, for a second; processes that are forked from one that has it begin at once."""
+_GPU_BUILDS = ("cuda", "hip", "xpu")
+"""Where `torch.version` says for which GPUs PyTorch was built."""
 _LATE_ROOMS = ("nas.networks", "nas.training")
 _LATE_FILES = ("nas.evaluators.structure",)
 
@@ -75,13 +77,15 @@ def imported_late() -> list[str]:
 
 
 def may_fork() -> bool:
-    """Whether a fork of this process, which has not computed, can compute: on Linux, without other threads, and PyTorch without CUDA.
+    """Whether a fork of this process, which has not computed, can compute: on Linux, without other threads, with PyTorch for CPUs alone.
 
     Another thread may hold a lock that nobody gives back in the fork, and a GPU's driver does not survive one. Threads of OpenBLAS
     end by themselves before a fork; that of ONNX Runtime is in every server that has imported it.
     """
     torch, others = sys.modules.get("torch"), [thread.name for thread in threading.enumerate() if thread is not threading.main_thread()]
-    return sys.platform == "linux" and torch is not None and torch.version.cuda is None and set(others) <= {WATCH}
+    if sys.platform != "linux" or torch is None or not set(others) <= {WATCH}:
+        return False
+    return all(getattr(torch.version, kind, None) is None for kind in _GPU_BUILDS)
 
 
 def _fork(path: bytes, arguments: Sequence[str], kept: Sequence[int]) -> int:
