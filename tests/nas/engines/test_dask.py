@@ -22,7 +22,8 @@ from pydantic import ValidationError
 
 from nas.engines import dask_node, same_code
 from nas.engines.dask import Dask
-from nas.engines.dask_node import Node, Order
+from nas.engines.dask_node import Node
+from nas.engines.seats import Order
 from nas.evaluators.base import MachineError
 from nas.journal import MemoryJournal
 from nas.workers import Workers
@@ -139,20 +140,20 @@ def node_of(tmp_path: Path, *, threads: int = 1, gpus: float = 0.0, offered: flo
 
 def test_a_node_that_would_give_other_results_says_why(tmp_path: Path) -> None:
     (tmp_path / "token").write_text("mine")
-    assert node_of(tmp_path, threads=3, folder=tmp_path / "token").look() == (None, 3)
+    assert node_of(tmp_path, threads=3, folder=tmp_path / "token").seats.look() == (None, 3)
     (tmp_path / "token").write_text("another's")
     for name in ("token", "missing"):
         node = node_of(tmp_path, folder=tmp_path / name)
         told = f"does not see {tmp_path}, which holds weights and data: share the project's folder, at the same path"
-        assert node.look().problem == told
+        assert node.seats.look().problem == told
         assert isinstance(node.answer("key", trial_of(0), None), MachineError), "one that joins later ends the search, and fails no trial"
-    older = node_of(tmp_path, code={**same_code.this_code(), "torch": "1.0"}).look().problem
+    older = node_of(tmp_path, code={**same_code.this_code(), "torch": "1.0"}).seats.look().problem
     assert older == f"runs torch {same_code.this_code()['torch']} instead of 1.0: install there what the search runs with"
 
 
 def test_shares_of_gpus_are_places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def visible(**options: float) -> list[str]:
-        return [seat._environment["CUDA_VISIBLE_DEVICES"] for seat in node_of(tmp_path, **options)._seats]  # type: ignore[arg-type]
+        return [seat._environment["CUDA_VISIBLE_DEVICES"] for seat in node_of(tmp_path, **options).seats.places]  # type: ignore[arg-type]
 
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     assert visible(threads=9, gpus=0.5, offered=2) == ["0", "0", "1", "1"]
