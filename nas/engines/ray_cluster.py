@@ -4,9 +4,11 @@ import itertools
 import os
 import pickle
 import secrets
+import socket
 import sys
 import tempfile
 import threading
+import time
 import uuid
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
@@ -19,7 +21,7 @@ from nas.engines.base import Answer, Session, report_of
 from nas.engines.ray_messages import Asked, Begin, Failed, Opened
 from nas.engines.same_code import this_code
 from nas.engines.seats import Order, gone, seats_of, token_in
-from nas.evaluators.base import BLAMELESS, MachineError
+from nas.evaluators.base import BLAMELESS, MachineError, reason
 from nas.process_start import context, interrupts_masked, leave_signals_to_the_main_thread
 from nas.processes import Work
 from nas.trial import Report, Trial
@@ -31,6 +33,8 @@ _START_SECONDS = 120.0
 """For the process to start, and a cluster of this machine; where a disk is cold, importing alone can take half a minute."""
 _END_SECONDS = 20.0
 """For the process to end, with a cluster of this machine."""
+_AGAIN_SECONDS = 0.1
+"""Until a head that does not answer is tried again."""
 _SHORT = "/tmp"
 """Where a cluster on this machine has its folder, as Ray would by itself: the paths of its sockets may have 107 bytes."""
 
@@ -39,6 +43,8 @@ _SHORT = "/tmp"
 def opened(chosen: "Ray", works: Sequence[Work], folder: Path | None) -> Iterator[Session]:
     """Connect, send the work, and look at the nodes. Raises MachineError, with the cure, where any of it fails."""
     name = f"nasflow-{uuid.uuid4().hex[:12]}"
+    if chosen.address is not None:
+        _wait_for_head(chosen.address, chosen.wait_seconds)
     with ExitStack() as stack:
         token = stack.enter_context(token_in(folder, name))
         order = Order(pickle.dumps(works[0]), this_code(), token, name, chosen.gpus)
@@ -50,6 +56,24 @@ def opened(chosen: "Ray", works: Sequence[Work], folder: Path | None) -> Iterato
         stack.callback(session.end)
         session.begin()
         yield session
+
+
+def _wait_for_head(address: str, seconds: float) -> None:
+    """Ray itself would wait for another minute, and end the process that asks."""
+    host, _, port = address.rpartition(":")
+    end = time.monotonic() + seconds
+    while True:
+        try:
+            socket.create_connection((host.strip("[]"), int(port)), seconds).close()
+        except (OSError, OverflowError) as error:
+            if time.monotonic() < end:
+                time.sleep(_AGAIN_SECONDS)
+                continue
+            raise MachineError(
+                f"engine.address is {address}, but after {seconds:g} s no head of Ray answers there ({reason(error)}): start "
+                f"`ray start --head --port={port}` there and `ray start --address={address}` on every node, this machine included"
+            ) from error
+        return
 
 
 @final
