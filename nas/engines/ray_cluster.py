@@ -35,6 +35,10 @@ _END_SECONDS = 20.0
 """For the process to end, with a cluster of this machine."""
 _AGAIN_SECONDS = 0.1
 """Until a head that does not answer is tried again."""
+_FOR_ALL = {"RAY_USAGE_STATS_ENABLED": "0"}
+_FOR_OWN = {**_FOR_ALL, "RAY_AUTH_MODE": "token", "RAY_prestart_worker_first_driver": "0"}
+"""For a cluster on this machine. Nobody else may use one that nobody else was told of: without a token of its own Ray would keep one
+in the user's home. And no processes wait there for calls that are none of an actor."""
 _SHORT = "/tmp"
 """Where a cluster on this machine has its folder, as Ray would by itself: the paths of its sockets may have 107 bytes."""
 
@@ -175,10 +179,8 @@ def _drive(begin: Begin, connection: Connection) -> None:
     nowhere = os.open(os.devnull, os.O_WRONLY)
     for output in (1, 2):
         os.dup2(nowhere, output)
-    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    os.environ.update(_FOR_ALL if begin.address is not None else _FOR_OWN | {"RAY_AUTH_TOKEN": secrets.token_hex(32)})
     if begin.address is None:
-        # Nobody else may use a cluster that nobody else was told of. Without a token given here Ray would keep one in the user's home.
-        os.environ.update(RAY_AUTH_MODE="token", RAY_AUTH_TOKEN=secrets.token_hex(32))
         os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, sys.path))  # its nodes find what is found here
     from nas.engines.ray_driver import drive  # Ray reads the environment when it is imported
 

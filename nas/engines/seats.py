@@ -54,8 +54,9 @@ class Seats:
         self.problem = _problem(order)
         self.places = [Seat(order.work, environment) for environment in given]
         self._threads: ThreadPoolExecutor = slot_threads(max(1, len(self.places)))
-        self._free: queue.SimpleQueue[Seat] = queue.SimpleQueue()
-        for seat in self.places:
+        # The last one first: a search with fewer trials than places then starts no more processes than trials.
+        self._free: queue.LifoQueue[Seat] = queue.LifoQueue()
+        for seat in reversed(self.places):
             self._free.put(seat)
         self._lock, self._running = threading.Lock(), dict[str, Seat]()
 

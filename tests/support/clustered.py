@@ -30,14 +30,14 @@ class Clustered(Fake):
         node = multiprocessing.parent_process()
         assert node is not None
         assert node.pid is not None
+        self._note(f"device-{trial.number}", f"{self.device} {os.environ.get('CUDA_VISIBLE_DEVICES')}")
         self._note(f"begun-{trial.number}", f"{node.pid} {os.getpid()}")
         if trial.number == LOST_ALWAYS or (trial.number == LOST_ONCE and len(beginnings(self.folder, LOST_ONCE)) == 1):
             os.kill(node.pid, signal.SIGKILL)
         stalls = trial.number in STALLS and len(beginnings(self.folder, trial.number)) == 1
         if stalls or trial.number in (LOST_ALWAYS, LATE, HANGS):
             time.sleep(3600)
-        visible = os.environ.get("CUDA_VISIBLE_DEVICES", "-1")
-        return Report({**super().evaluate(trial).metrics, "visible": float(visible), "gpu": float(self.device == "cuda")})
+        return Report(super().evaluate(trial).metrics)
 
     def patience(self, trial: Trial) -> float | None:
         return 0.5 if trial.number == LATE else None
@@ -74,6 +74,6 @@ def engine_of(name: str, address: str, **settings: Any) -> Engine:
 
 
 def hang(name: str, address: str, folder: str) -> None:
-    """Have a cluster evaluate a trial without end."""
-    with Workers.around(Clustered(folder=Path(folder)), 1, engine=engine_of(name, address)) as workers:
+    """Have a cluster evaluate a trial without end, on half a GPU."""
+    with Workers.around(Clustered(folder=Path(folder)), 1, engine=engine_of(name, address, gpus=0.5)) as workers:
         workers.submit(trial_of(HANGS)).result()

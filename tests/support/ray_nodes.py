@@ -14,7 +14,7 @@ import psutil
 from children import until
 
 _FREE_PORTS = [part for name in ("min-worker", "max-worker", "dashboard-agent-listen") for part in (f"--{name}-port", "0")]
-_OFFERED = ["--num-cpus", "2", "--num-gpus", "1", "--object-store-memory", str(80 * 2**20)]
+_OFFERED = ["--include-log-monitor", "false", "--num-cpus", "2", "--num-gpus", "1", "--object-store-memory", str(80 * 2**20)]
 
 
 class RayNodes:
@@ -25,7 +25,8 @@ class RayNodes:
         self.folder = Path(tempfile.mkdtemp(prefix="ray-", dir="/tmp"))
         self.secrets = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
         self._mark = {"CLUSTER_OF_TESTS": secrets.token_hex(8)}
-        self._environment = {**environment, **self.secrets, **self._mark, "RAY_USAGE_STATS_ENABLED": "0"}
+        spare = {"RAY_enable_worker_prestart": "0", "RAY_prestart_worker_first_driver": "0"}  # processes that nobody would use
+        self._environment = {**environment, **self.secrets, **self._mark, **spare, "RAY_USAGE_STATS_ENABLED": "0"}
         with socket.socket() as free:
             free.bind(("", 0))
             port = free.getsockname()[1]

@@ -117,51 +117,38 @@ def test_a_search_that_loses_a_node_finds_what_one_machine_finds(cluster: Cluste
     assert not list(tmp_path.glob(".cluster.*")), "the file by which nodes were tried is removed"
 
 
-def test_a_trial_ends_with_the_search_that_was_killed(cluster: Cluster, tmp_path: Path) -> None:
+def test_a_trial_has_a_share_of_a_gpu_and_ends_with_the_search_that_was_killed(cluster: Cluster, tmp_path: Path) -> None:
     code = f"import clustered; clustered.hang({cluster.name!r}, {cluster.address!r}, {str(tmp_path)!r})"
     search = subprocess.Popen([sys.executable, "-c", code], env={**os.environ, **ENVIRONMENT})
     try:
         until(lambda: search.poll() is None and beginnings(tmp_path, HANGS))
+        assert lines(tmp_path / f"device-{HANGS}") == ["cuda 0"], "the only GPU that it sees"
     finally:
         search.send_signal(signal.SIGKILL)
         search.wait()
     ended(beginnings(tmp_path, HANGS)[0][1])
 
 
-def test_a_trial_sees_the_gpu_that_it_has_a_share_of(cluster: Cluster, tmp_path: Path) -> None:
-    with Workers.around(Clustered(folder=tmp_path), 1, engine=cluster.engine(gpus=0.5)) as workers:
-        report = workers.submit(trial_of(0)).result(120)
-    assert (report.metrics["visible"], report.metrics["gpu"]) == (0.0, 1.0)
-
-
-def test_a_node_of_ray_that_is_gone_costs_its_trials_a_retry(ray: Cluster, ray_nodes: RayNodes, tmp_path: Path) -> None:
-    """The whole node, as when a machine is switched off, and not its actor alone."""
+def test_a_node_of_ray_costs_its_trials_a_retry_and_the_head_ends_the_search(ray: Cluster, ray_nodes: RayNodes, tmp_path: Path) -> None:
+    """The whole node, as when a machine is switched off, and not its actor alone; no test after this one has a head."""
     with Workers.around(Clustered(folder=tmp_path), NODES, engine=ray.engine()) as workers:
-        futures = [workers.submit(trial_of(number)) for number in STALLS]
+        futures = {number: workers.submit(trial_of(number)) for number in STALLS}
         until(lambda: all(beginnings(tmp_path, number) for number in STALLS))
         raylets = ray_nodes.raylets()
         there = {psutil.Process(beginnings(tmp_path, number)[0][0]).ppid(): number for number in STALLS}
         assert len(there) == NODES, "trials go where there is most room"
         lost, stays = there[raylets[ray_nodes.node.pid]], there[raylets[ray_nodes.head.pid]]
         os.kill(raylets[ray_nodes.node.pid], signal.SIGKILL)
-        assert futures[STALLS.index(lost)].result(60).error is None
+        assert futures[lost].result(60).error is None
         first, second = beginnings(tmp_path, lost)
         assert second[0] == beginnings(tmp_path, stays)[0][0]
         ended(first[1])
-    assert futures[STALLS.index(stays)].cancelled()
-
-
-def test_a_head_of_ray_that_is_gone_ends_the_search_in_one_sentence(ray: Cluster, ray_nodes: RayNodes, tmp_path: Path) -> None:
-    """The last one to need the cluster."""
-    with Workers.around(Clustered(folder=tmp_path), 1, engine=ray.engine()) as workers:
-        hanging = workers.submit(trial_of(HANGS))
-        until(lambda: beginnings(tmp_path, HANGS))
         ray_nodes.head.kill()
         with pytest.raises(MachineError, match=r"the head of Ray at .* is gone .* run the same command, which goes on from the last"):
-            hanging.result(60)
+            futures[stays].result(60)
         with pytest.raises(MachineError, match="the head of Ray at"):
             workers.submit(trial_of(0)).result(60)
-    ended(beginnings(tmp_path, HANGS)[0][1])
+    ended(beginnings(tmp_path, stays)[0][1])
 
 
 @pytest.mark.parametrize(("name", "address", "who"), [("dask", "tcp://127.0.0.1:1", "scheduler"), ("ray", "127.0.0.1:1", "head of Ray")])
