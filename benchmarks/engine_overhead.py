@@ -19,7 +19,7 @@ from contextlib import ExitStack
 from typing import Any
 
 import numpy as np
-from loop_overhead import CHOICES, Constant
+from loop_overhead import CHOICES, Constant, Waiting
 
 from nas.engines.base import Engine
 from nas.engines.dask import Dask
@@ -30,21 +30,10 @@ from nas.journal import MemoryJournal
 from nas.objective import Objective
 from nas.search import search
 from nas.strategies.random import Random
-from nas.trial import Proposal, Report, Trial
+from nas.trial import Proposal, Trial
 from nas.workers import Workers
 
 WORKERS = (1, 2, 4)
-
-
-class Waiting(Evaluator):
-    """Waits, and answers always the same."""
-
-    seconds: float
-
-    def evaluate(self, trial: Trial) -> Report:
-        """Return one accuracy."""
-        time.sleep(self.seconds)
-        return Report({"accuracy": 0.5}, self.seconds)
 
 
 def engine_of(name: str, workers: int) -> Engine:
