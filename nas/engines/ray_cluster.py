@@ -18,9 +18,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, final
 
 from nas.engines.base import Answer, Session, report_of
-from nas.engines.ray_messages import Asked, Begin, Failed, Opened
+from nas.engines.ray_messages import Asked, Begin, Failed, Opened, head_is_gone
 from nas.engines.same_code import this_code
-from nas.engines.seats import Order, gone, seats_of, token_in
+from nas.engines.seats import Order, seats_of, token_in
 from nas.evaluators.base import BLAMELESS, MachineError, reason
 from nas.process_start import context, interrupts_masked, leave_signals_to_the_main_thread
 from nas.processes import Work
@@ -33,6 +33,8 @@ _START_SECONDS = 120.0
 """For the process to start, and a cluster of this machine; where a disk is cold, importing alone can take half a minute."""
 _END_SECONDS = 20.0
 """For the process to end, with a cluster of this machine."""
+_GIVE_UP_SECONDS = 2.0
+"""The same while it is still waiting for nodes, or for Ray to answer."""
 _AGAIN_SECONDS = 0.1
 """Until a head that does not answer is tried again."""
 _FOR_ALL = {"RAY_USAGE_STATS_ENABLED": "0"}
@@ -109,7 +111,7 @@ class _Cluster(Session):
         if isinstance(first, Failed):
             raise first.error
         if not isinstance(first, Opened):
-            raise self._gone("it does not answer")
+            raise head_is_gone(self._place, "it does not answer")
         self.seats = seats_of(first.found, f"no node of {self._place} has room for a trial")
         self._listener.start()
 
@@ -132,7 +134,7 @@ class _Cluster(Session):
             report.cancel()
         with suppress(OSError):
             self._connection.send(None)
-        self._process.join(_END_SECONDS)
+        self._process.join(_END_SECONDS if self.seats else _GIVE_UP_SECONDS)
         self._process.kill()
         self._process.join()
         if self._listener.ident is not None:
@@ -144,7 +146,7 @@ class _Cluster(Session):
             try:
                 told = self._connection.recv()
             except (EOFError, OSError):
-                told = Failed(self._gone("Ray has ended the connection"))
+                told = Failed(head_is_gone(self._place, "Ray has ended the connection"))
             if isinstance(told, Failed):
                 for report in self._close(told.error):
                     report.set_exception(told.error)
@@ -161,9 +163,6 @@ class _Cluster(Session):
                 self._over, self._failed = True, why
             pending, self._pending = self._pending, {}
         return list(pending.values())
-
-    def _gone(self, error: str) -> MachineError:
-        return gone("head of Ray", self._place, error, "start it again with its nodes")
 
 
 def _settle(report: "Future[Report]", answer: Answer) -> None:

@@ -22,11 +22,12 @@ import ray
 from ray.exceptions import ActorDiedError, RayError, RayTaskError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from nas.engines.ray_messages import Asked, Begin, Failed, Opened, Told
+from nas.engines.ray_messages import Asked, Begin, Failed, Opened, Told, head_is_gone
 from nas.engines.ray_node import Node
 from nas.engines.seats import BEGINNINGS, Answered, cannot_evaluate, cannot_take_up, lost, on_a_gpu
 from nas.evaluators.base import MachineError, reason
 
+_HERE = "this machine"
 _LOOK_SECONDS = 1.0
 """Between two looks at which nodes there are."""
 _TOGETHER_SECONDS = 10.0
@@ -52,7 +53,10 @@ def drive(begin: Begin, connection: Connection) -> None:
         os._exit(1)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)  # as for Ctrl-C
     driver = _Driver(begin, connection)
-    driver.run()
+    try:
+        driver.run()
+    except Exception as error:  # noqa: BLE001 - as above
+        driver.tell(Failed(head_is_gone(begin.address or _HERE, reason(error))))
     threading.Timer(_END_SECONDS, os._exit, [1]).start()
     driver.end()
     os._exit(0)  # threads still wait for Ray
@@ -125,6 +129,11 @@ class _Driver:
             if not self._opened:
                 self._try_to_open()
 
+    def tell(self, message: Opened | Told | Failed) -> None:
+        """Send something to the search. Where that is gone, whoever listens hears of it, too."""
+        with suppress(OSError):
+            self._connection.send(message)
+
     def end(self) -> None:
         """End the trials on all nodes, and leave."""
         with suppress(RayError):
@@ -146,7 +155,7 @@ class _Driver:
 
     def _watch(self) -> None:
         while True:
-            with suppress(RayError, RuntimeError):
+            with suppress(RayError, RuntimeError, OSError):
                 self._events.put(partial(self._notice, ray.nodes()))
             time.sleep(_LOOK_SECONDS)
 
@@ -216,7 +225,7 @@ class _Driver:
         all_ready = bool(self._places) and all(place.ready for place in self._places.values())
         if self._found and (all_ready or now > self._first + _TOGETHER_SECONDS):
             self._opened = True
-            self._connection.send(Opened(self._found))
+            self.tell(Opened(self._found))
         elif not self._found and now > self._began + self._begin.wait_seconds:
             self._fail(self._no_room())
 
@@ -255,7 +264,7 @@ class _Driver:
         try:
             answer = future.result()
         except RayTaskError as error:
-            self._fail(cannot_evaluate(self._begin.address or "this machine", error))
+            self._fail(cannot_evaluate(self._begin.address or _HERE, error))
         except RayError as error:
             self._leave(place)
             left = isinstance(error, ActorDiedError) and error.preempted  # in good order, which no trial is to blame for
@@ -264,9 +273,9 @@ class _Driver:
             if task.losses < BEGINNINGS:
                 self._again.append(task)
             else:
-                self._connection.send(Told(task.asked.key, lost()))
+                self.tell(Told(task.asked.key, lost()))
         else:
-            self._connection.send(Told(task.asked.key, answer))
+            self.tell(Told(task.asked.key, answer))
         self._dispatch()
 
     def _leave(self, place: _Place) -> None:
@@ -279,5 +288,5 @@ class _Driver:
             ray.kill(place.actor)
 
     def _fail(self, error: BaseException) -> None:
-        self._connection.send(Failed(error if isinstance(error, MachineError) else MachineError(reason(error))))
+        self.tell(Failed(error if isinstance(error, MachineError) else MachineError(reason(error))))
         self._over = True

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from nas.engines.base import Answer
-from nas.engines.seats import Answered, Order
+from nas.engines.seats import Answered, Order, gone
 from nas.evaluators.base import MachineError
 from nas.trial import Trial
 
@@ -50,3 +50,8 @@ class Failed(NamedTuple):
     """Why no trial can be evaluated any more."""
 
     error: MachineError
+
+
+def head_is_gone(place: str, error: str) -> MachineError:
+    """Nobody speaks with the nodes any more."""
+    return gone("head of Ray", place, error, "start it again with its nodes")
