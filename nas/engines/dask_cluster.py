@@ -18,7 +18,7 @@ from nas.engines import dask_node
 from nas.engines.base import Answer, Session, report_of
 from nas.engines.same_code import this_code
 from nas.engines.seats import Answered, Order, cannot_evaluate, cannot_take_up, gone, lost, seats_of, token_in
-from nas.evaluators.base import MachineError, reason
+from nas.evaluators.base import BLAMELESS, MachineError, reason
 from nas.process_start import signals_left_to_this_thread
 from nas.processes import Work
 from nas.trial import Report, Trial
@@ -75,7 +75,7 @@ def _asked(client: Client, node: dask_node.Node) -> dict[str, Answered]:
         client.register_plugin(node)
         found: dict[str, Answered] = client.run(dask_node.look, node.name)
     except Exception as error:
-        raise cannot_take_up(error) from error
+        raise cannot_take_up(reason(error)) from error
     return found
 
 
@@ -130,8 +130,10 @@ class _Cluster(Session):
             report.set_result(lost("every node that was to evaluate it was lost"))
         except CancelledError as error:
             report.set_exception(self._gone(error))
+        except BLAMELESS as error:
+            report.set_exception(error)
         except BaseException as error:  # noqa: BLE001 - whoever waits for the report must hear of it
-            report.set_exception(cannot_evaluate(self._place, error))
+            report.set_exception(cannot_evaluate(self._place, reason(error)))
 
     def _gone(self, error: BaseException) -> MachineError:
         self._lost = True

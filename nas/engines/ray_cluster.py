@@ -75,11 +75,16 @@ def _wait_for_head(address: str, seconds: float) -> None:
             if time.monotonic() < end:
                 time.sleep(_AGAIN_SECONDS)
                 continue
-            raise MachineError(
-                f"engine.address is {address}, but after {seconds:g} s no head of Ray answers there ({reason(error)}): start "
-                f"`ray start --head --port={port}` there and `ray start --address={address}` on every node, this machine included"
-            ) from error
+            raise _nobody(address, seconds, reason(error)) from error
         return
+
+
+def _nobody(address: str, seconds: float, why: str) -> MachineError:
+    head, nodes = f"`ray start --head --port={address.rpartition(':')[2]}`", f"`ray start --address={address}`"
+    return MachineError(
+        f"engine.address is {address}, but after {seconds:g} s no head of Ray answers there ({why}): start {head} there and {nodes} on "
+        "every node, this machine included"
+    )
 
 
 @final
@@ -111,7 +116,7 @@ class _Cluster(Session):
         if isinstance(first, Failed):
             raise first.error
         if not isinstance(first, Opened):
-            raise head_is_gone(self._place, "it does not answer")
+            raise _nobody(self._place, self._patience, "something does, but not as Ray does")
         self.seats = seats_of(first.found, f"no node of {self._place} has room for a trial")
         self._listener.start()
 
@@ -181,6 +186,9 @@ def _drive(begin: Begin, connection: Connection) -> None:
     os.environ.update(_FOR_ALL if begin.address is not None else _FOR_OWN | {"RAY_AUTH_TOKEN": secrets.token_hex(32)})
     if begin.address is None:
         os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, sys.path))  # its nodes find what is found here
-    from nas.engines.ray_driver import drive  # Ray reads the environment when it is imported
-
+    try:
+        from nas.engines.ray_driver import drive  # Ray reads the environment when it is imported
+    except ImportError as error:
+        connection.send(Failed(MachineError(f"engine is ray, but it cannot be loaded ({reason(error)}): pip install 'nasflow[ray]'")))
+        return
     drive(begin, connection)

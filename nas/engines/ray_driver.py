@@ -77,9 +77,14 @@ def _unreachable(begin: Begin, error: Exception) -> MachineError:
     if begin.address is None:
         return MachineError(f"engine is ray, but no cluster can be started on this machine ({reason(error)}): set engine.address")
     return MachineError(
-        f"engine.address is {begin.address}, but this machine cannot join in there ({reason(error)}): start "
-        f"`ray start --address={begin.address} --num-cpus=0` here, of the same versions of Ray and Python"
+        f"engine.address is {begin.address}, but this machine cannot join in there ({_why(error.__cause__ or error)}): start "
+        f"`ray start --address={begin.address} --num-cpus=0` here, with the same Ray and Python, and the token if the cluster has one"
     )
+
+
+def _why(error: BaseException) -> str:
+    """What was raised, on a node say: the end of the traceback that Ray gives instead."""
+    return str(error).strip().rpartition("\n")[2]
 
 
 def _each(begin: Begin) -> int:
@@ -203,11 +208,11 @@ class _Driver:
         try:
             answered: Answered = future.result()
         except RayTaskError as error:
-            self._fail(cannot_take_up(error))
+            self._fail(cannot_take_up(_why(error)))
             return
         except RayError as error:
             if isinstance(error, ActorDiedError) and error.actor_init_failed:
-                self._fail(cannot_take_up(error))
+                self._fail(cannot_take_up(_why(error)))
             else:
                 self._leave(place)
             return
@@ -264,7 +269,7 @@ class _Driver:
         try:
             answer = future.result()
         except RayTaskError as error:
-            self._fail(cannot_evaluate(self._begin.address or _HERE, error))
+            self._fail(cannot_evaluate(self._begin.address or _HERE, _why(error)))
         except RayError as error:
             self._leave(place)
             left = isinstance(error, ActorDiedError) and error.preempted  # in good order, which no trial is to blame for
@@ -287,6 +292,6 @@ class _Driver:
         with suppress(RayError):
             ray.kill(place.actor)
 
-    def _fail(self, error: BaseException) -> None:
-        self.tell(Failed(error if isinstance(error, MachineError) else MachineError(reason(error))))
+    def _fail(self, error: MachineError) -> None:
+        self.tell(Failed(error))
         self._over = True

@@ -14,7 +14,7 @@ from typing import NamedTuple, final
 from nas import atomic
 from nas.engines.base import Answer, ask
 from nas.engines.same_code import differences
-from nas.evaluators.base import MachineError, reason
+from nas.evaluators.base import MachineError
 from nas.processes import Slot, slot_threads
 from nas.trial import Report, Trial
 
@@ -170,16 +170,14 @@ def seats_of(found: Sequence[tuple[str, Answered]], none: str) -> int:
     return seats
 
 
-def cannot_take_up(error: BaseException) -> MachineError:
+def cannot_take_up(why: str) -> MachineError:
     """Nodes that failed over the work before any trial."""
-    return MachineError(f"the nodes cannot take up the work ({reason(error)}): install there what the search runs with")
+    return MachineError(f"the nodes cannot take up the work ({why}): install there what the search runs with")
 
 
-def cannot_evaluate(place: str, error: BaseException) -> BaseException:
+def cannot_evaluate(place: str, why: str) -> MachineError:
     """A node that failed over a trial for which its candidate is not to blame."""
-    if isinstance(error, MachineError | atomic.DiskError):
-        return error
-    return MachineError(f"a node of {place} cannot evaluate ({reason(error)}): install there what the search runs with")
+    return MachineError(f"a node of {place} cannot evaluate ({why}): install there what the search runs with")
 
 
 def gone(what: str, place: str, error: str, cure: str) -> MachineError:
