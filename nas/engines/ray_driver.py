@@ -83,8 +83,8 @@ def _unreachable(begin: Begin, error: Exception) -> MachineError:
 
 
 def _why(error: BaseException) -> str:
-    """What was raised, on a node say: the end of the traceback that Ray gives instead."""
-    return str(error).strip().rpartition("\n")[2]
+    """What was raised, on a node say: the first sentence that ends the traceback which Ray gives instead."""
+    return str(error).strip().rpartition("\n")[2].partition(". ")[0]
 
 
 def _each(begin: Begin) -> int:
