@@ -1,12 +1,12 @@
-"""What an engine costs per trial, and how much of several workers it leaves: processes of this machine and a Dask cluster.
+"""What an engine costs per trial, and how much of several workers it leaves: processes of this machine, and clusters.
 
     python benchmarks/engine_overhead.py --repeats 5 --trials 300
 
-First searches whose trials do nothing, with 2 workers on either engine by turns: milliseconds per trial, of the whole loop, without
+First searches whose trials do nothing, with 2 workers on every engine by turns: milliseconds per trial, of the whole loop, without
 a journal on disk. Then searches whose trials only wait, with 1, 2 and 4 workers: the efficiency is the time that those trials would
 take if nothing else did, by the time that they took. Waiting needs no core, so it tells what the engine costs and not what the
 machine has; `worker_scaling.py` tells what trainings gain. Processes are started before a clock starts; how long that took is in
-`open_seconds`. The cluster has a node for every worker. The last line is JSON: medians over the repeats.
+`open_seconds`. A cluster has a node for every worker. The last line is JSON: medians over the repeats.
 """
 
 import argparse
@@ -19,36 +19,27 @@ from contextlib import ExitStack
 from typing import Any
 
 import numpy as np
-from loop_overhead import CHOICES, Constant
+from loop_overhead import CHOICES, Constant, Waiting
 
 from nas.engines.base import Engine
 from nas.engines.dask import Dask
 from nas.engines.local import Local
+from nas.engines.ray import Ray
 from nas.evaluators.base import Evaluator
 from nas.journal import MemoryJournal
 from nas.objective import Objective
 from nas.search import search
 from nas.strategies.random import Random
-from nas.trial import Proposal, Report, Trial
+from nas.trial import Proposal, Trial
 from nas.workers import Workers
 
 WORKERS = (1, 2, 4)
 
 
-class Waiting(Evaluator):
-    """Waits, and answers always the same."""
-
-    seconds: float
-
-    def evaluate(self, trial: Trial) -> Report:
-        """Return one accuracy."""
-        time.sleep(self.seconds)
-        return Report({"accuracy": 0.5}, self.seconds)
-
-
 def engine_of(name: str, workers: int) -> Engine:
     """Return an engine by its name; a cluster has one node for every worker."""
-    return Dask(nodes=workers) if name == "dask" else Local()
+    clusters = {"dask": Dask, "ray": Ray}
+    return clusters[name](nodes=workers) if name in clusters else Local()
 
 
 def started(stack: ExitStack, name: str, evaluator: Evaluator, count: int) -> tuple[Workers, float]:
@@ -106,7 +97,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--wait", type=float, default=0.25, help="seconds that a trial waits where efficiency is measured")
     parser.add_argument("--each", type=int, default=20, help="such trials for every worker")
-    parser.add_argument("--engines", nargs="+", choices=["local", "dask"], default=["local", "dask"])
+    parser.add_argument("--engines", nargs="+", choices=["local", "dask", "ray"], default=["local", "dask"])
     options = parser.parse_args()
     result = overhead(options.engines, options.trials, options.repeats)
     result["efficiency"] = {name: efficiency(name, options.wait, options.each, options.repeats) for name in options.engines}

@@ -35,6 +35,17 @@ class Constant(Evaluator):
         return Report({"accuracy": 0.5})
 
 
+class Waiting(Evaluator):
+    """Waits, and answers always the same. Like all that goes to other nodes, it is of a module that they can import."""
+
+    seconds: float
+
+    def evaluate(self, trial: Trial) -> Report:
+        """Return one accuracy."""
+        time.sleep(self.seconds)
+        return Report({"accuracy": 0.5}, self.seconds)
+
+
 class Cost(NamedTuple):
     """Milliseconds per trial."""
 

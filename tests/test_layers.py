@@ -92,6 +92,7 @@ OWNED = {
     "rich": ["flows"],
     "pytest": ["nas.testing"],
     "distributed": ["nas.engines.dask_cluster", "nas.engines.dask_node"],
+    "ray": ["nas.engines.ray_driver"],
     "fastapi": ["export.serving"],
     "starlette": ["export.serving"],
     "uvicorn": ["export.serving"],

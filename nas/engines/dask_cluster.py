@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, final
 from distributed import Client, KilledWorker, LocalCluster
 from distributed import Future as Task
 
-from nas import atomic
 from nas.engines import dask_node
 from nas.engines.base import Answer, Session, report_of
 from nas.engines.same_code import this_code
-from nas.evaluators.base import MachineError, reason
+from nas.engines.seats import Answered, Order, cannot_evaluate, cannot_take_up, gone, lost, seats_of, token_in
+from nas.evaluators.base import BLAMELESS, MachineError, reason
 from nas.process_start import signals_left_to_this_thread
 from nas.processes import Work
 from nas.trial import Report, Trial
@@ -39,11 +39,12 @@ def opened(chosen: "Dask", works: Sequence[Work], folder: Path | None) -> Iterat
     with ExitStack() as stack:
         with signals_left_to_this_thread():
             client = stack.enter_context(_client(chosen, len(works)))
-            token = stack.enter_context(_token(folder, name))
-            node = dask_node.Node(name, dask_node.Order(pickle.dumps(works[0]), this_code(), token, name, chosen.gpus))
+            token = stack.enter_context(token_in(folder, name))
+            node = dask_node.Node(name, Order(pickle.dumps(works[0]), this_code(), token, name, chosen.gpus))
             session = _Cluster(client, name, chosen)
             stack.callback(session.end)
-            session.seats = _checked(_asked(client, node), chosen)
+            none = f"engine.gpus is {chosen.gpus:g}, but no node offers a GPU: start workers with `--resources GPU=1`"
+            session.seats = seats_of([*_asked(client, node).items()], none)
         yield session
 
 
@@ -68,40 +69,14 @@ def _client(chosen: "Dask", count: int) -> Iterator[Client]:
         yield client
 
 
-@contextmanager
-def _token(folder: Path | None, name: str) -> Iterator[Path | None]:
-    """A file that every node must be able to read; what evaluators write has to come back the same way."""
-    if folder is None:
-        yield None
-        return
-    path = folder.resolve() / f".cluster.{name[-8:]}"  # named as what a kill leaves half written, so that the next start removes it
-    atomic.make_folder(path.parent)
-    atomic.write_text(path, name)
-    try:
-        yield path
-    finally:
-        path.unlink(missing_ok=True)
-
-
-def _asked(client: Client, node: dask_node.Node) -> dict[str, dask_node.Answered]:
+def _asked(client: Client, node: dask_node.Node) -> dict[str, Answered]:
     """Send the work to all nodes, those that join later too, and ask each about itself."""
     try:
         client.register_plugin(node)
-        found: dict[str, dask_node.Answered] = client.run(dask_node.look, node.name)
+        found: dict[str, Answered] = client.run(dask_node.look, node.name)
     except Exception as error:
-        raise MachineError(f"the nodes cannot take up the work ({reason(error)}): install there what the search runs with") from error
+        raise cannot_take_up(reason(error)) from error
     return found
-
-
-def _checked(found: dict[str, dask_node.Answered], chosen: "Dask") -> int:
-    """How many trials the nodes run at once. Raises MachineError for the first node that cannot, and when there is no room for any."""
-    for address, node in found.items():
-        if node.problem is not None:
-            raise MachineError(f"the node {address} {node.problem}")
-    seats = sum(node.seats for node in found.values())
-    if not seats:
-        raise MachineError(f"engine.gpus is {chosen.gpus:g}, but no node offers a GPU: start workers with `--resources GPU=1`")
-    return seats
 
 
 @final
@@ -152,21 +127,14 @@ class _Cluster(Session):
         try:
             report.set_result(report_of(task.result()))
         except KilledWorker:
-            told = "every node that was to evaluate it was lost: it takes more memory than they have, or ends them"
-            report.set_result(Report(error=told, kind="died"))
+            report.set_result(lost("every node that was to evaluate it was lost"))
         except CancelledError as error:
             report.set_exception(self._gone(error))
+        except BLAMELESS as error:
+            report.set_exception(error)
         except BaseException as error:  # noqa: BLE001 - whoever waits for the report must hear of it
-            report.set_exception(self._explained(error))
+            report.set_exception(cannot_evaluate(self._place, reason(error)))
 
     def _gone(self, error: BaseException) -> MachineError:
         self._lost = True
-        return MachineError(
-            f"the scheduler at {self._place} is gone ({reason(error)}): start it again with its workers, and run the same command, "
-            "which goes on from the last trial that was finished"
-        )
-
-    def _explained(self, error: BaseException) -> BaseException:
-        if isinstance(error, MachineError | atomic.DiskError):
-            return error
-        return MachineError(f"a node of {self._place} cannot evaluate ({reason(error)}): install there what the search runs with")
+        return gone("scheduler", self._place, reason(error), "start it again with its workers")

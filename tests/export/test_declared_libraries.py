@@ -12,7 +12,7 @@ OURS = {"flows", "nas", "export"}
 PUBLISHED_AS = {"PIL": "pillow", "google": "protobuf", "sklearn": "scikit-learn", "ruamel": "ruamel.yaml", "pydantic_core": "pydantic"}
 # Started as programs or loaded by others, and so imported nowhere.
 STARTED = {"onnxscript", "uvloop", "httptools", "dvc-s3", "sqlalchemy"}
-OPTIONAL = ("dask", "s3")
+OPTIONAL = ("dask", "ray", "s3")
 """What is for those who have a cluster, or a remote in S3."""
 
 

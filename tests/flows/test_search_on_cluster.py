@@ -48,10 +48,11 @@ def choose(project: StageProject, trials: int, **engine: Any) -> None:
     YAML(typ="safe").dump(sections, project.root / "params.yaml")
 
 
-def test_a_search_goes_on_with_a_cluster(project: StageProject, address: str) -> None:
+def test_a_search_goes_on_with_a_cluster_and_then_with_another(project: StageProject, address: str) -> None:
     one = searched(project, 2)
     before = (one / "journal.jsonl").read_bytes()
-    assert searched(project, 5, name="dask", address=address) == one, "the same run, whatever its engine"
+    assert searched(project, 4, name="dask", address=address) == one, "the same run, whatever its engine"
+    assert searched(project, 5, name="ray") == one
     assert (one / "journal.jsonl").read_bytes().startswith(before)
     mixed = journal.read(one)
     weights = sorted(path.name for path in (one / "weights").glob("*"))
@@ -67,7 +68,7 @@ def searched(project: StageProject, trials: int, **engine: Any) -> Path:
     choose(project, trials, **engine)
     answer = project.stage("search")
     assert answer.code == 0, answer.errors
-    assert ("dask, " in answer.output) == bool(engine)
+    assert re.findall(r"(\w+), .*trials at once", answer.output) == ([engine["name"]] if engine else [])
     (folder,) = project.root.glob(".nasflow/search-*")
     return folder
 
@@ -86,6 +87,11 @@ def searched(project: StageProject, trials: int, **engine: Any) -> Path:
         ),
         (["engine.name=dask", "engine.gpus=0.5"], "gpus needs an address"),
         (["engine.name=dask", "engine.address=here"], 'engine.address is "here": String should match pattern'),
+        (
+            ["search.devices=[cpu, cpu]", "engine.name=ray"],
+            "search.devices is ['cpu', 'cpu'], which are of this machine, but engine is ray",
+        ),
+        (["engine.name=ray", "engine.address=ray://a:1"], 'engine.address is "ray://a:1": String should match pattern'),
         (["engine.name=das"], "'das' is not one of nas/engines: did you mean 'dask'?"),
     ],
 )

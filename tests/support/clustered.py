@@ -10,12 +10,13 @@ from typing import Any
 from fake_search import Fake
 
 from nas.architecture import Architecture
-from nas.engines.dask import Dask
+from nas.engines.base import Engine
+from nas.load import load
 from nas.trial import Proposal, Report, Trial
 from nas.workers import Workers
 
-LOST_ONCE, LOST_ALWAYS, LATE, HANGS = 7, 1000, 1001, 1002
-"""Numbers of trials."""
+LOST_ONCE, LOST_ALWAYS, LATE, HANGS, STALLS = 7, 1000, 1001, 1002, (1003, 1004)
+"""Numbers of trials; STALLS hang when they begin for the first time."""
 
 
 class Clustered(Fake):
@@ -29,13 +30,14 @@ class Clustered(Fake):
         node = multiprocessing.parent_process()
         assert node is not None
         assert node.pid is not None
+        self._note(f"device-{trial.number}", f"{self.device} {os.environ.get('CUDA_VISIBLE_DEVICES')}")
         self._note(f"begun-{trial.number}", f"{node.pid} {os.getpid()}")
         if trial.number == LOST_ALWAYS or (trial.number == LOST_ONCE and len(beginnings(self.folder, LOST_ONCE)) == 1):
             os.kill(node.pid, signal.SIGKILL)
-        if trial.number in (LOST_ALWAYS, LATE, HANGS):
+        stalls = trial.number in STALLS and len(beginnings(self.folder, trial.number)) == 1
+        if stalls or trial.number in (LOST_ALWAYS, LATE, HANGS):
             time.sleep(3600)
-        visible = os.environ.get("CUDA_VISIBLE_DEVICES", "-1")
-        return Report({**super().evaluate(trial).metrics, "visible": float(visible), "gpu": float(self.device == "cuda")})
+        return Report(super().evaluate(trial).metrics)
 
     def patience(self, trial: Trial) -> float | None:
         return 0.5 if trial.number == LATE else None
@@ -65,7 +67,13 @@ def trial_of(number: int) -> Trial:
     return Trial(number, Proposal(Architecture({"a": "x"})))
 
 
-def hang(address: str, folder: str) -> None:
-    """Have a cluster evaluate a trial without end."""
-    with Workers.around(Clustered(folder=Path(folder)), 1, engine=Dask(address=address)) as workers:
+def engine_of(name: str, address: str, **settings: Any) -> Engine:
+    """A cluster's engine by its name."""
+    made: Engine = load("engines", name)(address=address, **settings)
+    return made
+
+
+def hang(name: str, address: str, folder: str) -> None:
+    """Have a cluster evaluate a trial without end, on half a GPU."""
+    with Workers.around(Clustered(folder=Path(folder)), 1, engine=engine_of(name, address, gpus=0.5)) as workers:
         workers.submit(trial_of(HANGS)).result()
