@@ -22,7 +22,8 @@ from nas.engines.ray_messages import Asked, Begin, Failed, Opened, head_is_gone
 from nas.engines.same_code import this_code
 from nas.engines.seats import Order, seats_of, token_in
 from nas.evaluators.base import BLAMELESS, MachineError, reason
-from nas.process_start import context, interrupts_masked, leave_signals_to_the_main_thread
+from nas.fork_server import context
+from nas.process_start import interrupts_masked, leave_signals_to_the_main_thread
 from nas.processes import Work
 from nas.trial import Report, Trial
 
