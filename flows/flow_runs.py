@@ -5,13 +5,14 @@ A run holds the lock of `.nasflow/flow-runs/<its id>/` as long as it lives; the 
 
 import contextlib
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 from uuid import UUID
 
 import httpx
-from prefect.client.orchestration import get_client
+from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.filters import (
     FlowRunFilter,
     FlowRunFilterDeploymentId,
@@ -19,7 +20,7 @@ from prefect.client.schemas.filters import (
     FlowRunFilterState,
     FlowRunFilterStateType,
 )
-from prefect.client.schemas.objects import State, StateType
+from prefect.client.schemas.objects import FlowRun, State, StateType
 from prefect.context import FlowRunContext
 from prefect.exceptions import ObjectNotFound, PrefectException
 from prefect.states import Crashed
@@ -59,18 +60,46 @@ def drop_missed() -> int:
     context = FlowRunContext.get()
     if context is None or context.flow_run is None or context.flow_run.deployment_id is None:
         return 0
-    missed = FlowRunFilter(
-        deployment_id=FlowRunFilterDeploymentId(any_=[context.flow_run.deployment_id]),
-        state=FlowRunFilterState(type=FlowRunFilterStateType(any_=[StateType.SCHEDULED])),
-        expected_start_time=FlowRunFilterExpectedStartTime(before_=datetime.now(UTC)),
-    )
     count = 0
     with contextlib.suppress(httpx.HTTPError, PrefectException), get_client(sync_client=True) as client:
-        for run in client.read_flow_runs(flow_run_filter=missed):
-            if run.auto_scheduled and run.id != context.flow_run.id:
+        for run in _missed(client, context.flow_run.deployment_id):
+            if run.id != context.flow_run.id:
                 client.delete_flow_run(run.id)
                 count += 1
     return count
+
+
+def settle(deployment: UUID, parameters: Mapping[str, Any] | None) -> None:
+    """Settle what a killed `nasflow serve` has left of a deployment, before it is served again.
+
+    Runs that it was about to start are set Crashed. Scheduled runs whose time has come get the `parameters` that the deployment has now,
+    since Prefect replaces those of the future alone; None takes them away, because nothing is scheduled any more. Runs that a person
+    asked for stay as they were asked for. Raises httpx.HTTPError when the server does not answer.
+    """
+    with get_client(sync_client=True) as client:
+        for run in client.read_flow_runs(flow_run_filter=_of(deployment, StateType.PENDING)):
+            lost: State[None] = Crashed(message="what was about to start it was killed")
+            client.set_flow_run_state(run.id, lost, force=True)
+        for run in _missed(client, deployment):
+            if parameters is None:
+                client.delete_flow_run(run.id)
+            else:
+                client.update_flow_run(run.id, parameters=dict(parameters))
+
+
+def _missed(client: SyncPrefectClient, deployment: UUID) -> list[FlowRun]:
+    """Runs that the clock asked for, whose time has come."""
+    runs = client.read_flow_runs(flow_run_filter=_of(deployment, StateType.SCHEDULED))
+    return [run for run in runs if run.auto_scheduled]
+
+
+def _of(deployment: UUID, kind: StateType) -> FlowRunFilter:
+    """Runs of a deployment in states of one kind that were to start before now."""
+    return FlowRunFilter(
+        deployment_id=FlowRunFilterDeploymentId(any_=[deployment]),
+        state=FlowRunFilterState(type=FlowRunFilterStateType(any_=[kind])),
+        expected_start_time=FlowRunFilterExpectedStartTime(before_=datetime.now(UTC)),
+    )
 
 
 def _crashed(identity: str) -> bool:

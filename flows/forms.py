@@ -13,8 +13,28 @@ from pydantic import GetJsonSchemaHandler
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
+from flows import lineage
+
 SCHEMA = Path(__file__).parents[1] / "params.schema.json"
 """Read as a file, because making it imports every room, PyTorch included, and every scheduled run would wait for that."""
+
+
+TARGET = r"^(https?://[^\s/]+\S*|[a-z0-9-]+/[^\s/]+)$"
+"""Who can be told how runs end: an address, or a block of Prefect as type/name."""
+
+
+class _Names:
+    """Gives pydantic the JSON schema of a list of the stages that dvc.yaml has."""
+
+    def __get_pydantic_json_schema__(self, core: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        schema = handler(core)
+        if (SCHEMA.parent / "dvc.yaml").exists():
+            schema["items"] = {"type": "string", "enum": list(lineage.declared(SCHEMA.parent))}
+        return schema
+
+
+Stages = Annotated[list[str], _Names()] | None
+"""Only these stages; None for all."""
 
 
 class _Form:

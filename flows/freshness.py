@@ -1,16 +1,14 @@
 """Before a scheduled run: data that are kept elsewhere are brought up to date, so that DVC sees what has changed.
 
 Data under DVC follow their `.dvc` file, which `git pull` may have changed; data imported by `dvc import-url` follow their address, by
-its ETag or checksum. Files in the folders themselves need nothing: DVC sees them change. Without a network a run goes on with what is
-there, and says so.
+its ETag or checksum. Files in the folders themselves need nothing: DVC sees them change, and what somebody has changed by hand stays.
+Without a network a run goes on with what is there, and says so.
 """
 
-import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
-from flows import addresses, lineage, tracking, watched
+from flows import addresses, following, lineage, tracking, watched
 from flows.printing import last_error_of_dvc
 
 Say = Callable[[str], None]
@@ -19,12 +17,8 @@ Say = Callable[[str], None]
 def refresh(root: Path, say: Say) -> None:
     """Bring the data that stages of `root` read up to date; whoever calls holds the project's lock. `say` is told what was done."""
     files = list(dict.fromkeys(file for path in watched.paths(root) for file in tracked_by(root, path)))
-    imported = [file for file in files if "deps" in lineage.parse((root / file).read_text())]
-    if imported:
-        _update(root, imported, say)
-    kept = [file for file in files if file not in imported]
-    if kept:
-        _follow(root, kept, say)
+    free = following.follow(root, files, say)  # `dvc update` would take away what somebody has changed by hand
+    _update(root, [file for file in free if "deps" in lineage.parse((root / file).read_text())], say)
     addresses.look(root, say)
 
 
@@ -51,14 +45,18 @@ def _update(root: Path, files: list[str], say: Say) -> None:
         try:
             if not _has_changed(root, file):
                 continue
+            named = following.seen(root, file).named
         except ValueError as error:
             say(f"the source of {file} could not be asked, {here}: {error}")
             continue
+        following.note(root, file, named, coming=True)
         done = tracking.dvc(root, "update", file)
         if done.returncode == 0:
+            following.note(root, file, following.seen(root, file).named)
             say(f"the source of {file} has changed: the new data were fetched")
             continue
-        tracking.dvc(root, "checkout", file)
+        if tracking.dvc(root, "checkout", file).returncode == 0:
+            following.note(root, file, named)
         say(f"the source of {file} has changed but could not be fetched, {here}: {last_error_of_dvc(done.stderr)}")
 
 
@@ -75,24 +73,3 @@ def _has_changed(root: Path, file: str) -> bool:
     if any("deleted" in states.values() for states in found):
         raise ValueError("nothing is there any more")
     return any(found)
-
-
-def _follow(root: Path, files: list[str], say: Say) -> None:
-    """Put the version of the data there that their `.dvc` files name; changes that nobody has added are left alone."""
-    answer = tracking.dvc(root, "status", "--json", *files)
-    try:
-        differing: dict[str, Any] = json.loads(answer.stdout)
-    except ValueError:
-        say(f"whether the data are what {', '.join(files)} name could not be told: {last_error_of_dvc(answer.stderr)}")
-        return
-    for file in (name for name in files if name in differing):
-        done = tracking.dvc(root, "checkout", file)
-        if done.returncode and "confirmation" not in done.stderr:
-            done = tracking.dvc(root, "pull", file)  # the version is not in the cache of this machine
-        if done.returncode == 0:
-            say(f"the data are now the version that {file} names")
-        elif "confirmation" in done.stderr:
-            say(f"the data of {file} have changes of their own, and the run takes them as they are: `dvc add` keeps them as a version")
-        else:
-            why = last_error_of_dvc(done.stderr)
-            say(f"the version that {file} names could not be had, so the run goes on with the data that are there: {why}")

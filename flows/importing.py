@@ -69,7 +69,7 @@ def bring(root: Path, source: str, to: str | None, sha256: str | None) -> Import
                 _fetch(root, source, target, sha256)
             else:
                 _copy(root, Path(source).resolve(), target, sha256)
-                _dvc(root, "add", "--quiet", str(target.relative_to(root)))
+                _dvc(root, "add", str(target.relative_to(root)))
         except BaseException:
             _remove(target)
             raise
@@ -111,7 +111,7 @@ def _target(root: Path, to: str, source: str) -> Path:
 
 
 def _fetch(root: Path, url: str, target: Path, sha256: str | None) -> None:
-    _dvc(root, "import-url", "--quiet", url, str(target.relative_to(root)), shown=sys.stderr.isatty())
+    _dvc(root, "import-url", url, str(target.relative_to(root)), shown=sys.stderr.isatty())
     if sha256 is not None:
         if target.is_dir():
             raise ImportingError(f"{url} is a folder, which has no SHA-256 of its own: leave --sha256 out")
@@ -169,9 +169,11 @@ def _remove(target: Path) -> None:
 
 def _dvc(root: Path, *words: str, shown: bool = False) -> None:
     """Run DVC; `shown`: let it draw its progress. Raises ImportingError with DVC's own words."""
-    command = [sys.executable, "-P", "-m", "dvc", *(word for word in words if not (shown and word == "--quiet"))]
+    command = [sys.executable, "-P", "-m", "dvc", *words]
     errors = None if shown else subprocess.PIPE
     done = subprocess.run(command, cwd=root, env=tracking.environment(), stdout=subprocess.DEVNULL, stderr=errors, text=True, check=False)
     if done.returncode:
-        why = "it says above why" if shown else last_error_of_dvc(done.stderr)
-        raise ImportingError(f"DVC did not take the data: {why}; nothing was imported")
+        # Before the cause DVC puts what it tried, and advice for somebody who uses it alone.
+        why = "it says above why" if shown else last_error_of_dvc(done.stderr).rpartition(" - ")[2]
+        cure = ": see whether the address is right, and answers" if words[0] == "import-url" else ""
+        raise ImportingError(f"DVC did not take the data: {why}; nothing was imported{cure}")

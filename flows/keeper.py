@@ -1,9 +1,9 @@
 """The process between a flow and DVC: it holds DVC imported, runs one stage at a time, and ends everything when the flow is gone.
 
-Its two arguments are descriptors, ANSWERS and LOCK. Requests are JSON lines on standard input, answers JSON lines on ANSWERS;
-LOCK is only held, so the project stays locked as long as this process lives. Each stage runs in a fork with a session of its
-own: it starts in milliseconds, cannot disturb the next one, and can be ended as a group. The end of standard input, which the
-kernel brings about even when the flow was killed, means: end what runs, then exit.
+Its arguments are two descriptors, ANSWERS and LOCK, and what people call the run, which DVC tells those that it refuses meanwhile.
+Requests are JSON lines on standard input, answers JSON lines on ANSWERS; LOCK is only held, so the project stays locked as long as this
+process lives. Each stage runs in a fork with a session of its own: it starts in milliseconds, cannot disturb the next one, and can be
+ended as a group. The end of standard input, which the kernel brings about even when the flow was killed, means: end what runs, then exit.
 """
 
 import contextlib
@@ -32,6 +32,7 @@ def main() -> None:
     answers = int(sys.argv[1])
     for handle in (answers, int(sys.argv[2])):
         os.set_inheritable(handle, False)
+    sys.argv = sys.argv[3:]
     _end_on_signals()
     _import_dvc()
     for request in _requests():

@@ -51,6 +51,8 @@ def run(
 def _run(root: Path, stages: Sequence[str] | None, force: bool, check: Sequence[str] | None) -> int:
     checking = None if check is None else _start_check(root, check)
     own = None if server.is_chosen() else server.Server(root)
+    if own is not None:
+        own.start()
     from prefect.exceptions import TerminationSignal
 
     from flows import pipeline

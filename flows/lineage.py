@@ -5,7 +5,7 @@ produced the outputs beside it. So a stage records what it reads when it starts,
 """
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,6 +32,14 @@ def declared(root: Path) -> dict[str, Stage]:
     """
     stages = (_load(root / "dvc.yaml").get("stages") or {}).items()
     return {name: _stage(name, entry) for name, entry in stages}
+
+
+def choose(known: Sequence[str], wanted: Sequence[str] | None) -> list[str]:
+    """`wanted` in the order of `known`, all of them for None; raises ValueError for a name that is not known."""
+    unknown = [name for name in wanted or () if name not in known]
+    if unknown:
+        raise ValueError(f"dvc.yaml has no stage '{unknown[0]}'; it has: {', '.join(known)}")
+    return [name for name in known if wanted is None or name in wanted]
 
 
 def read(root: Path, stage: str) -> dict[str, Any]:

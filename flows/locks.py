@@ -12,6 +12,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from flows import processes
+
 _PATIENCE_SECONDS = 0.3  # whoever only looks whether a folder is held, holds it for an instant
 _POLL_SECONDS = 0.02
 
@@ -24,6 +26,14 @@ def this_process() -> dict[str, Any]:
     """Return what names this process: pid, host, since (local time) and command."""
     command = " ".join([Path(sys.argv[0]).name, *sys.argv[1:]])
     return {"pid": os.getpid(), "host": socket.gethostname(), "since": now(), "command": command}
+
+
+def called() -> str:
+    """What a person calls this process: the command that was typed, in backticks, or the run that Prefect has started."""
+    if processes.SERVER in os.environ:
+        return "a run of `nasflow serve`"
+    command = this_process()["command"]
+    return "a run of a Prefect deployment" if command.startswith("engine.py") else f"`{command}`"
 
 
 def now() -> str:

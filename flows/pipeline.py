@@ -64,17 +64,9 @@ def pipeline(root: Path = Path(), stages: list[str] | None = None, force: bool =
     root = root.resolve()
     try:
         with tracking.session(root, wait_seconds), flow_runs.noted(root), no_heartbeat():
-            return chain(root, choose(tracking.stages(root), stages), force, wait_seconds)
+            return chain(root, lineage.choose(tracking.stages(root), stages), force, wait_seconds)
     except (tracking.TrackingError, FileNotFoundError, ValueError) as error:
         return failed(error)
-
-
-def choose(known: Sequence[str], wanted: Sequence[str] | None) -> list[str]:
-    """`wanted` in the order of `known`; raises ValueError for a name that is not known."""
-    unknown = [name for name in wanted or () if name not in known]
-    if unknown:
-        raise ValueError(f"dvc.yaml has no stage '{unknown[0]}'; it has: {', '.join(known)}")
-    return [name for name in known if wanted is None or name in wanted]
 
 
 def chain(root: Path, stages: Sequence[str], force: bool, wait_seconds: float) -> State[Any]:

@@ -13,6 +13,8 @@ from pathlib import Path
 from nas.process_start import WATCH
 
 PARENT = "NASFLOW_PARENT"
+SERVER = "NASFLOW_SERVE"
+"""Where the runs of `nasflow serve` find the process that they must not outlive."""
 _DEATH_SIGNAL = 1  # PR_SET_PDEATHSIG of <linux/prctl.h>; ctypes knows no headers
 _POLL_SECONDS = 0.5
 _GENTLE_SECONDS = 5.0

@@ -16,13 +16,12 @@ from typing import Annotated, Any
 import httpx
 from prefect import State, flow
 from prefect.artifacts import create_markdown_artifact
-from prefect.exceptions import PrefectException
+from prefect.exceptions import FailedRun, PrefectException
 from prefect.states import Completed, Failed
 from pydantic import BaseModel, ConfigDict, Field
 
-from flows import forms, freshness, launch, notices, pipeline, processes, released, retrying, tracking
+from flows import forms, freshness, launch, lineage, notices, pipeline, processes, released, retrying, tracking
 from flows.flow_runs import drop_missed, noted
-from flows.serve import SERVER_PID
 
 _log = logging.getLogger("prefect.extra.nasflow")
 
@@ -44,7 +43,7 @@ class How(BaseModel):
     """How often to try again after a failure of the machine, the network or the server."""
     retry_seconds: float = Field(30.0, ge=0)
     """How long to wait before the first of these; each further wait is twice as long, an hour at most."""
-    notify: str | None = None
+    notify: Annotated[str, Field(pattern=forms.TARGET)] | None = None
     """Who is told of failures and of new results: a URL that takes JSON by POST, or a notification block of Prefect as type/name."""
 
 
@@ -57,13 +56,15 @@ class How(BaseModel):
 )
 def nasflow(
     root: Annotated[Path, Field(description="The project's folder.")] = Path(),
-    stages: Annotated[list[str] | None, Field(description="Only these stages; null for all.")] = None,
+    stages: Annotated[forms.Stages, Field(description="Only these stages; null for all.")] = None,
     settings: forms.Overrides = {},  # noqa: B006  (Prefect shows it as the form's default, and nobody changes it)
     how: How = How(),  # noqa: B008  (as above)
 ) -> State[Any]:
     """Bring a project up to date: data that come from elsewhere first, then every stage that depends on what has changed."""
-    if SERVER_PID in os.environ:
-        processes.follow(int(os.environ[SERVER_PID]))
+    for name in ("prefect.flow_runs", "prefect.engine"):
+        logging.getLogger(name).addFilter(_is_told_once)
+    if processes.SERVER in os.environ:
+        processes.follow(int(os.environ[processes.SERVER]))
     root = root.resolve()
     if missed := drop_missed():
         _say(f"this run stands for {missed} that were missed, too")
@@ -90,7 +91,7 @@ def _attempt(root: Path, stages: list[str] | None, settings: Mapping[str, Mappin
             return pipeline.failed(tracking.BusyError(words)) if mistakes.returncode == launch.BUSY else Failed(message=words)
         freshness.refresh(root, _say)
         session.deadline = None if how.timeout_seconds is None else time.monotonic() + how.timeout_seconds
-        state = pipeline.chain(root, pipeline.choose(tracking.stages(root), stages), how.force, how.wait_seconds)
+        state = pipeline.chain(root, lineage.choose(tracking.stages(root), stages), how.force, how.wait_seconds)
         return _promoted(root, state) if how.promote_if_better and state.is_completed() else state
 
 
@@ -126,6 +127,11 @@ def _command(root: Path, *words: str) -> "subprocess.CompletedProcess[str]":
     """A command of ours in a process of its own: what it imports and holds stays out of this one."""
     command = processes.with_parent([sys.executable, "-P", "-m", "flows.cli", *words])
     return subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
+
+
+def _is_told_once(record: logging.LogRecord) -> bool:
+    """Not Prefect's own way from the sentence of a failed run, which it has told by then, to the end of the process."""
+    return not (record.exc_info and record.exc_info[0] is not None and issubclass(record.exc_info[0], FailedRun))
 
 
 def _say(line: str) -> None:

@@ -1,7 +1,9 @@
 """`nasflow serve`: one process that runs the project whenever its schedule says so, against the chosen server or one of its own."""
 
 import asyncio
+import logging
 import os
+import re
 import signal
 import sys
 from collections.abc import Mapping
@@ -12,14 +14,12 @@ from typing import Any, Protocol, final
 
 from pydantic import ValidationError
 
-from flows import locks, server, tracking
+from flows import forms, lineage, locks, processes, server, tracking
 from flows.ending import Stopped
 
 FOLDER = "serve"
 _POLL_SECONDS = 5.0
 _STARTING_SECONDS = 0.05
-SERVER_PID = "NASFLOW_SERVE"
-"""Where its runs find the process that they must not outlive."""
 
 
 class _Runner(Protocol):
@@ -51,9 +51,11 @@ class Plan:
 def serve(root: Path, plan: Plan) -> None:
     """Serve until Ctrl-C or SIGTERM, which end what runs; a stage that runs is paused, and the next run continues it.
 
-    Raises TrackingError when another process serves this project or the server does not answer, ValueError for a wrong schedule.
+    Raises TrackingError when another process serves this project or the server does not answer; ValueError for a folder that is no
+    project, a stage that it does not have, a wrong schedule, and for somebody to tell whom nobody knows.
     """
     root = root.resolve()
+    _check(root, plan)
     server.configure(root)
     try:
         with locks.exclusive(root / tracking.WORK / FOLDER):
@@ -62,10 +64,29 @@ def serve(root: Path, plan: Plan) -> None:
         raise tracking.BusyError(f"this project is being served by {error}") from error
 
 
+def _check(root: Path, plan: Plan) -> None:
+    """Refuse what cannot work, before anything is made."""
+    for name in ("params.yaml", "dvc.yaml"):
+        if not (root / name).is_file():
+            raise ValueError(f"{root} is no project, because it has no {name}: call it in the folder of a project")
+    lineage.choose(tracking.stages(root), plan.parameters.get("stages"))
+    target = _notified(plan)
+    if target is not None and not re.fullmatch(forms.TARGET, target):
+        cure = "give an address that begins with http:// or https://, or a notification block of Prefect, such as slack-webhook/team"
+        raise ValueError(f"--notify is {target!r}: {cure}")
+
+
+def _notified(plan: Plan) -> str | None:
+    target: str | None = plan.parameters.get("how", {}).get("notify")
+    return target
+
+
 def _serve(root: Path, plan: Plan) -> None:
-    schedule(plan)  # a mistake is told before a server is started
     own = None if server.is_chosen() else server.Server(root, whole=True)
-    os.environ[SERVER_PID] = str(os.getpid())
+    schedule(plan)  # a mistake is told before the server is started, and Prefect, which is imported here, knows its address
+    if own is not None:
+        own.start()
+    os.environ[processes.SERVER] = str(os.getpid())
     if own is not None:
         own.wait()
     import httpx
@@ -73,6 +94,9 @@ def _serve(root: Path, plan: Plan) -> None:
     from flows import server_setup
 
     try:
+        target = _notified(plan)
+        if target is not None and "://" not in target:
+            server_setup.find_block(target)
         server_setup.heartbeats()
         asyncio.run(_run(root, plan))
     except httpx.HTTPError as error:
@@ -100,16 +124,20 @@ async def _run(root: Path, plan: Plan) -> None:
     from prefect.runner import Runner
     from prefect.types.entrypoint import EntrypointType
 
+    from flows.flow_runs import settle
     from flows.scheduled import nasflow
 
+    when, parameters = schedule(plan), {"root": str(root), **plan.parameters}
+    logging.getLogger("prefect.runner").addFilter(_is_news)
     runner = Runner(name=plan.name, limit=1, query_seconds=_POLL_SECONDS, heartbeat_seconds=server.HEARTBEAT_SECONDS)
     deployment = await nasflow.ato_deployment(
         name=plan.name,
-        parameters={"root": str(root), **plan.parameters},
+        parameters=parameters,
         entrypoint_type=EntrypointType.MODULE_PATH,
-        **schedule(plan),
+        **when,
     )
-    await runner.aadd_deployment(deployment)
+    identity = await runner.aadd_deployment(deployment)
+    await asyncio.to_thread(settle, identity, parameters if when else None)
     _announce(plan)
     await _until_stopped(runner)
 
@@ -134,6 +162,11 @@ async def _until_stopped(runner: "_Runner") -> None:
     await serving
     if caught:
         raise Stopped(caught[0])
+
+
+def _is_news(record: logging.LogRecord) -> bool:
+    """Not that a run waits for the one before it, every few seconds."""
+    return "at capacity" not in record.getMessage()
 
 
 def _announce(plan: Plan) -> None:

@@ -23,6 +23,8 @@ _AGAIN = "Run the same command again to continue."
 _DEFAULTS = {
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
     "DO_NOT_TRACK": "1",
+    # Else Prefect starts a second server beside ours where it was imported before the address of ours was known.
+    "PREFECT_SERVER_EPHEMERAL_ENABLED": "false",
     "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "180",
     # Each try waits twice as long: Prefect's own 5 keep a run that has lost its server hanging for minutes.
     "PREFECT_CLIENT_MAX_RETRIES": "3",
@@ -56,27 +58,31 @@ def is_chosen() -> bool:
 
 @final
 class Server:
-    """Prefect's API for this process only, started before Prefect is imported here so that the two overlap.
+    """Prefect's API for this process only: made before Prefect is imported here, which reads the address then.
 
     Prefect starts one by itself where none is configured, but leaves it running when the flow is killed, and talks about it.
     `whole`: with the services that schedule and with Prefect's pages, which a single run can do without.
     """
 
     def __init__(self, root: Path, whole: bool = False) -> None:
-        port = _free_port(PORT if whole else 0)
-        self.url = f"http://127.0.0.1:{port}/api"
+        self._root, self._whole = root, whole
+        self._port = _free_port(PORT if whole else 0)
+        self.url = f"http://127.0.0.1:{self._port}/api"
         self._log = Path(os.environ["PREFECT_HOME"]) / "server.log"
+        os.environ["PREFECT_API_URL"] = self.url
+
+    def start(self) -> None:
+        """Start it; before Prefect is imported, so that the two overlap."""
         self._log.parent.mkdir(parents=True, exist_ok=True)
         command = [sys.executable, "-P", "-m", "uvicorn", "--factory", "prefect.server.api.server:create_app", "--host", "127.0.0.1"]
-        command += ["--port", str(port), "--log-level", "error", "--lifespan", "on"]
+        command += ["--port", str(self._port), "--log-level", "error", "--lifespan", "on"]
         small = {"PREFECT_UI_ENABLED": "0", "PREFECT__SERVER_EPHEMERAL": "1"}
-        environment = {**os.environ, **({"PREFECT_UI_API_URL": self.url} if whole else small), "PREFECT__SERVER_FINAL": "1"}
+        environment = {**os.environ, **({"PREFECT_UI_API_URL": self.url} if self._whole else small), "PREFECT__SERVER_FINAL": "1"}
         with self._log.open("wb") as log:
             # Its own session: Ctrl-C in the terminal must not take it away before the flow has reported its end.
             self._process = subprocess.Popen(
-                processes.with_parent(command), cwd=root, env=environment, stdout=log, stderr=log, start_new_session=True
+                processes.with_parent(command), cwd=self._root, env=environment, stdout=log, stderr=log, start_new_session=True
             )
-        os.environ["PREFECT_API_URL"] = self.url
         # Registered before Prefect is imported, so it runs after Prefect has sent its last events.
         atexit.register(self._stop)
 

@@ -49,6 +49,22 @@ def heartbeats() -> bool:
         return True
 
 
+def find_block(target: str) -> None:
+    """Do nothing where the server has the notification block `target`, named as type/name.
+
+    Raises ValueError where it has none or one that notifies nobody, httpx.HTTPError when the server does not answer.
+    """
+    kind, _, name = target.partition("/")
+    with get_client(sync_client=True) as client:
+        try:
+            found = client.read_block_document_by_name(name, kind)
+        except ObjectNotFound:
+            cure = "make it in the server's pages, under Blocks (`nasflow serve` without --notify shows them), then serve again"
+            raise ValueError(f"--notify is {target}, but Prefect's server has no such block: {cure}") from None
+    if found.block_schema is None or "notify" not in found.block_schema.capabilities:
+        raise ValueError(f"--notify is {target}, a block that notifies nobody: name one of a type that does, such as slack-webhook")
+
+
 def work_pool(name: str = POOL) -> bool:
     """Make the work pool of prefect.yaml, whose runs are processes of the machine of the worker; returns whether it had to be made.
 

@@ -11,13 +11,12 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass
-from datetime import datetime
 from enum import StrEnum
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 from typing import Any, final
 
-from flows import keeper, lineage, printing, processes, rwlock
+from flows import keeper, lineage, locks, printing, processes, rwlock
 
 WORK = ".nasflow"
 _ORPHAN_SECONDS = keeper.GRACE_SECONDS + 5.0
@@ -122,8 +121,7 @@ def lock(root: Path, wait_seconds: float = 0.0) -> Iterator[int]:
     handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
     try:
         _take(handle, time.monotonic(), wait_seconds)
-        words = " ".join([Path(sys.argv[0]).name, *sys.argv[1:]])
-        owner = {"pid": os.getpid(), "command": words, "since": datetime.now().isoformat(" ", "seconds")}
+        owner = {"pid": os.getpid(), "command": locks.called(), "since": locks.now()}
         os.ftruncate(handle, 0)
         os.pwrite(handle, json.dumps(owner).encode(), 0)
         yield handle
@@ -179,7 +177,7 @@ class Session:
         self._output, output = printing.pair(sys.stdout)
         self._answers, answers = os.pipe()
         self._keeper = subprocess.Popen(
-            [sys.executable, "-P", "-c", _KEEPER, str(answers), str(lock_file)],
+            [sys.executable, "-P", "-c", _KEEPER, str(answers), str(lock_file), locks.called().replace("`", "")],
             cwd=root,
             env=environment(),
             stdin=subprocess.PIPE,
@@ -280,8 +278,9 @@ def _owner(handle: int) -> dict[str, Any] | None:
 def _busy(owner: dict[str, Any] | None) -> str:
     if owner is None:
         return "another run of this project is just starting; try again"
-    who = f"`{owner['command']}` (process {owner['pid']}) works on this project since {owner['since']}"
-    return f"{who}. Wait until it is done, or end it with `kill {owner['pid']}`."
+    # Killing a run of Prefect's would make it Crashed, which nobody has asked for.
+    end = f"end it with `kill {owner['pid']}`" if owner["command"].startswith("`") else "cancel it in Prefect's pages"
+    return f"{owner['command']} (process {owner['pid']}) works on this project since {owner['since']}. Wait until it is done, or {end}."
 
 
 def environment() -> dict[str, str]:

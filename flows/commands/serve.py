@@ -65,7 +65,7 @@ def setup_server() -> None:
             raise ValueError(f"Prefect's server does not answer ({error}): start it, or correct PREFECT_API_URL") from error
         for what, new in made.items():
             print(f"{what} {'was made' if new else 'is there'}")
-        print(f"next: `prefect deploy --all`, and `prefect worker start --pool {server_setup.POOL}` where the project is")
+        print(f"next: `prefect --no-prompt deploy --all`, and `prefect worker start --pool {server_setup.POOL}` where the project is")
 
 
 command = options.command(Options, serve)

@@ -3,22 +3,29 @@
 import signal
 import subprocess
 import urllib.error
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import psutil
 import pytest
-from fake_project import Project
+from fake_project import Project, until
 from prefect.blocks.notifications import CustomWebhookNotificationBlock
+from prefect.blocks.system import Secret
+from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterState, FlowRunFilterStateType
+from prefect.client.schemas.objects import FlowRun, StateType
 from prefect.settings import PREFECT_API_URL, temporary_settings
+from prefect.states import Pending
 from real_project import RealProject, make_real_project
 from scheduled_project import awaited, command, connected, ends, log_of, post, runs, serving, stages_of
 from shared_project import cloned
 from sklearn.datasets import load_digits
 from web_hook import receiving
 
-from flows import server_setup, tracking
+from flows import flow_runs, server_setup, tracking
+from flows.scheduled import nasflow
 from flows.why import tell
 from flows.why.chain import State
 
@@ -111,6 +118,46 @@ def killed_in_search(process: "subprocess.Popen[bytes]", project: RealProject) -
 def committed(root: Path) -> int:
     """How many trials the only search has committed."""
     return sum(path.read_bytes().count(b'{"trial"') for path in (root / ".nasflow").glob("search-*/journal.jsonl"))
+
+
+def test_what_a_killed_server_has_left_is_settled_before_the_project_is_served_again(whole_server: str) -> None:
+    with temporary_settings({PREFECT_API_URL: whole_server}):
+        before, now = ({"root": "/nowhere", "stages": [name]} for name in ("prepare", "search"))
+        deployment = nasflow.to_deployment("left", parameters=before, interval=1).apply()
+        with get_client(sync_client=True) as client:
+            asked, begun = (client.create_flow_run_from_deployment(deployment) for _ in range(2))
+            client.set_flow_run_state(begun.id, Pending())
+            until(lambda: len(missed(client)) >= 2)
+            assert {str(run.parameters["stages"]) for run in missed(client)} == {"['prepare']"}
+
+            assert nasflow.to_deployment("left", parameters=now, cron="0 0 1 1 *").apply() == deployment
+            flow_runs.settle(deployment, now)
+            assert {str(run.parameters["stages"]) for run in missed(client)} == {"['search']"}
+            states = [client.read_flow_run(run.id).state for run in (asked, begun)]
+            assert [state and state.name for state in states] == ["Scheduled", "Crashed"]
+            assert client.read_flow_run(asked.id).parameters == before
+
+            flow_runs.settle(deployment, None)
+            assert missed(client) == []
+
+
+def missed(client: SyncPrefectClient) -> list[FlowRun]:
+    """Runs that the clock has asked for, whose time has come, and that have not begun."""
+    found = client.read_flow_runs(
+        flow_run_filter=FlowRunFilter(state=FlowRunFilterState(type=FlowRunFilterStateType(any_=[StateType.SCHEDULED])))
+    )
+    return [run for run in found if run.auto_scheduled and run.expected_start_time and run.expected_start_time < datetime.now(UTC)]
+
+
+def test_a_block_that_is_to_be_told_must_be_there_and_tell(whole_server: str) -> None:
+    with temporary_settings({PREFECT_API_URL: whole_server}):
+        CustomWebhookNotificationBlock(name="there", url="http://127.0.0.1:9").save("there")
+        Secret(value="mum").save("silent")
+        server_setup.find_block("custom-webhook/there")
+        with pytest.raises(ValueError, match="--notify is slack-webhook/team, but Prefect's server has no such block: make it"):
+            server_setup.find_block("slack-webhook/team")
+        with pytest.raises(ValueError, match="--notify is secret/silent, a block that notifies nobody"):
+            server_setup.find_block("secret/silent")
 
 
 def test_a_worker_of_a_pool_runs_the_deployment_of_prefect_yaml(project: RealProject, whole_server: str, tmp_path: Path) -> None:

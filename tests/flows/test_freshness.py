@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from fake_project import Project
 
-from flows import addresses, freshness
+from flows import addresses, following, freshness
 
 STAGES = """
 stages:
@@ -86,6 +86,67 @@ def test_the_version_that_git_brings_is_put_there_and_own_changes_stay(project: 
     assert data.read_text() == "second"
 
 
+@pytest.fixture
+def pets(project: Project) -> Path:
+    """A folder under DVC with two files, of which a first run has seen that it is what its file names."""
+    folder = project.root / "pets"
+    (project.root / "dvc.yaml").write_text(STAGES.format(data="pets"))
+    folder.mkdir()
+    for name in ("cat", "dog"):
+        (folder / name).write_text(name)
+    project.dvc("add", "-q", "pets")
+    assert refreshed(project) == []
+    return folder
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_files_copied_or_deleted_by_hand_stay_so_whatever_the_dvc_file_names(project: Project, pets: Path) -> None:
+    own = "the data of pets.dvc have changes of their own, and the run takes them as they are: "
+    own += "`dvc add pets` keeps them as a version, `dvc checkout pets.dvc` takes them back"
+    first = (project.root / "pets.dvc").read_bytes()
+    shutil.copy(pets / "cat", pets / "cat again")  # all its bytes are in DVC's cache
+    assert refreshed(project) == [own]
+    assert names(pets) == ["cat", "cat again", "dog"]
+    project.dvc("add", "-q", "pets")
+    assert refreshed(project) == []
+    (pets / "cat again").unlink()  # what is left is an earlier version, and somebody wants it
+    (project.root / "pets.dvc").touch()
+    assert refreshed(project) == [own]
+    assert names(pets) == ["cat", "dog"]
+    (pets / "dog").unlink()
+    (project.root / "pets.dvc").write_bytes(first)
+    assert refreshed(project) == [own]
+    assert names(pets) == ["cat"]
+
+
+def test_data_that_are_not_there_are_brought_and_half_a_version_is_made_whole(
+    project: Project, pets: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.rmtree(pets)
+    assert refreshed(project) == ["the data are now the version that pets.dvc names"]
+    first = (project.root / "pets.dvc").read_bytes()
+    (pets / "mouse").write_text("mouse")
+    project.dvc("add", "-q", "pets")
+    assert refreshed(project) == []
+    (project.root / "pets.dvc").write_bytes(first)
+
+    def killed(root: Path, *words: str) -> None:
+        (pets / "dog").unlink()
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(following.tracking, "dvc", killed)
+        with pytest.raises(KeyboardInterrupt):
+            refreshed(project)
+    assert refreshed(project) == ["the data are now the version that pets.dvc names"]
+    assert names(pets) == ["cat", "dog"]
+    (pets / "dog").unlink()
+    assert "changes of their own" in refreshed(project)[0]
+
+
 def test_an_address_is_asked_and_only_what_is_new_is_fetched(
     project: Project, site: tuple[Path, http.server.ThreadingHTTPServer], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -97,6 +158,12 @@ def test_an_address_is_asked_and_only_what_is_new_is_fetched(
     (folder / "x.csv").write_text("second")
     assert refreshed(project) == ["the source of x.csv.dvc has changed: the new data were fetched"]
     assert (project.root / "x.csv").read_text() == "second"
+    (project.root / "x.csv").write_text("somebody's own")
+    (folder / "x.csv").write_text("third")
+    [sentence] = refreshed(project)
+    assert sentence.startswith("the data of x.csv.dvc have changes of their own")
+    assert (project.root / "x.csv").read_text() == "somebody's own"
+    (project.root / "x.csv").write_text("second")
     server.shutdown()
     server.server_close()
     monkeypatch.setenv("HTTP_PROXY", "")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from flows import locks
+from flows import locks, processes
 from flows.locks import HeldError, exclusive, is_held
 
 HOLDER = """
@@ -19,6 +19,22 @@ with exclusive(Path(sys.argv[1])):
     print("held", flush=True)
     time.sleep(60)
 """
+
+
+@pytest.mark.parametrize(
+    ("words", "served", "called"),
+    [
+        (["/venv/bin/nasflow", "run", "search"], "", "`nasflow run search`"),
+        (["/venv/prefect/engine.py"], "", "a run of a Prefect deployment"),
+        (["/venv/prefect/engine.py"], "7", "a run of `nasflow serve`"),
+    ],
+)
+def test_a_process_is_called_what_its_user_calls_it(monkeypatch: pytest.MonkeyPatch, words: list[str], served: str, called: str) -> None:
+    monkeypatch.delenv(processes.SERVER, raising=False)
+    if served:
+        monkeypatch.setenv(processes.SERVER, served)
+    monkeypatch.setattr(sys, "argv", words)
+    assert locks.called() == called
 
 
 def test_a_folder_is_held_until_the_end(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import logging
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,6 +10,8 @@ from typing import Any
 
 import httpx
 import pytest
+from prefect.exceptions import FailedRun
+from prefect.logging import get_logger
 from prefect.states import Completed, Failed, State
 
 from flows import launch, pipeline, released, scheduled, tracking
@@ -16,7 +19,7 @@ from flows.released import Decision
 from flows.scheduled import How
 
 Outcome = State[Any] | Exception
-pytestmark = pytest.mark.filterwarnings("ignore:Logger 'prefect.extra.nasflow' attempted")
+pytestmark = pytest.mark.filterwarnings("ignore:Logger 'prefect")
 
 
 def ended(monkeypatch: pytest.MonkeyPatch, outcomes: Sequence[Outcome], retries: int = 3) -> tuple[State[Any], list[float]]:
@@ -67,6 +70,24 @@ def test_what_a_person_has_to_mend_is_told_at_once(monkeypatch: pytest.MonkeyPat
     state, slept = ended(monkeypatch, [mistake])
     assert (state.name, slept) == ("Failed", [])
     assert state.message == (mistake.message if isinstance(mistake, State) else str(mistake))
+
+
+@pytest.mark.parametrize(("error", "frames"), [(FailedRun("params.yaml: search.trials is -4"), False), (KeyError("a bug"), True)])
+def test_a_failed_run_tells_its_sentence_and_a_bug_its_frames(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, error: Exception, frames: bool
+) -> None:
+    ended(monkeypatch, [Failed(message="params.yaml: search.trials is -4")])
+    for name in ("flow_runs", "engine"):
+        logger = get_logger(name)
+        monkeypatch.setattr(logger, "propagate", True)
+        with caplog.at_level(logging.ERROR, logger.name):
+            logger.error("Execution exited with unexpected exception", exc_info=error)
+    assert len(caplog.records) == (2 if frames else 0)
+
+
+def test_prefect_raises_for_a_failed_state_what_is_left_out_of_its_log() -> None:
+    with pytest.raises(FailedRun, match="trials is -4"):
+        Failed(message="search.trials is -4").result()
 
 
 class Chain:

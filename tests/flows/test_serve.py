@@ -6,14 +6,25 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from prefect.settings import Settings
 from prefect.utilities.callables import parameter_schema
-from prefect.utilities.schema_tools.validation import validate
+from prefect.utilities.schema_tools.validation import ValidationError, validate
 from recorded_project import inside, nasflow
 from ruamel.yaml import YAML
 
 from flows import lineage, locks, scheduled, serve, server
 
 ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A project as far as `nasflow serve` looks at one before it has a server; what Prefect is told stays in the test."""
+    monkeypatch.setattr(os, "environ", {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")})
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "params.yaml").touch()
+    (tmp_path / "dvc.yaml").write_text("stages: {prepare: {cmd: 'true'}, search: {cmd: 'true'}}\n")
+    return tmp_path
 
 
 @pytest.fixture
@@ -51,17 +62,57 @@ def test_a_schedule_is_cron_or_seconds(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("cron", ["0 3 * *", "61 * * * *", "daily"])
-def test_a_wrong_cron_is_named_before_a_server_is_started(tmp_path: Path, cron: str) -> None:
-    with inside(tmp_path):
+def test_a_wrong_cron_is_named_before_a_server_is_started(root: Path, cron: str) -> None:
+    with inside(root):
         refused = nasflow("serve", "--cron", cron)
     assert refused.code == 1
     assert refused.errors.startswith(f"nasflow: --cron {cron!r} is no schedule")
-    assert not (tmp_path / ".nasflow" / "prefect").exists()
+    assert not (root / ".nasflow" / "prefect").exists()
 
 
-def test_a_project_is_served_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(os, "environ", os.environ.copy())  # what Prefect is told stays here
-    with inside(tmp_path), locks.exclusive(tmp_path / ".nasflow" / "serve"):
+@pytest.mark.parametrize(
+    ("words", "why"),
+    [
+        (["--stage", "foo"], "dvc.yaml has no stage 'foo'; it has: prepare, search"),
+        (["--notify", "foo"], "--notify is 'foo': give an address that begins with http:// or https://, or a notification block"),
+        (["--notify", "ftp://x.org/hook"], "--notify is 'ftp://x.org/hook': give an address"),
+        (["--notify", "slack-webhook/"], "--notify is 'slack-webhook/': give an address"),
+    ],
+)
+def test_what_cannot_work_is_refused_before_anything_is_made(root: Path, words: list[str], why: str) -> None:
+    before = sorted(root.iterdir())
+    with inside(root):
+        refused = nasflow("serve", *words)
+    assert (refused.code, sorted(root.iterdir())) == (1, before)
+    assert refused.errors.startswith(f"nasflow: {why}")
+
+
+@pytest.mark.parametrize("missing", ["params.yaml", "dvc.yaml"])
+def test_a_folder_that_is_no_project_stays_as_it_is(root: Path, missing: str) -> None:
+    (root / missing).unlink()
+    before = sorted(root.iterdir())
+    with inside(root):
+        refused = nasflow("serve", "--cron", "0 3 * * *")
+    assert (refused.code, sorted(root.iterdir())) == (1, before)
+    assert refused.errors == f"nasflow: {root} is no project, because it has no {missing}: call it in the folder of a project\n"
+
+
+def test_prefect_learns_of_the_only_server_before_it_is_imported(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    known: list[str | None] = []
+
+    def importing(plan: serve.Plan) -> None:
+        known.append(os.environ.get("PREFECT_API_URL"))
+        raise ValueError("enough")
+
+    monkeypatch.setattr(serve, "schedule", importing)  # the first that imports Prefect
+    with pytest.raises(ValueError, match="enough"):
+        serve.serve(root, serve.Plan("p"))
+    assert str(known[0]).startswith("http://127.0.0.1:")
+    assert not Settings().server.ephemeral.enabled  # or Prefect would start a second one where the order is wrong
+
+
+def test_a_project_is_served_once(root: Path) -> None:
+    with inside(root), locks.exclusive(root / ".nasflow" / "serve"):
         refused = nasflow("serve", "--every", "20")
     assert refused.code == 2
     assert refused.errors.startswith(f"nasflow: this project is being served by process {os.getpid()} (`")
@@ -93,6 +144,10 @@ def test_the_form_says_what_each_field_is() -> None:
     assert list(found["properties"]) == ["root", "stages", "settings", "how"]
     assert all(field.get("description") for field in found["definitions"]["How"]["properties"].values())
     assert "Settings to change" in found["properties"]["settings"]["description"]
+    for wrong in ({"stages": ["foo"]}, {"how": {"notify": "foo"}}, {"settings": {"search": {"trials": -4}}}):
+        with pytest.raises(ValidationError):
+            validate(wrong, found, raise_on_error=True)
+    validate({"stages": ["search"], "how": {"notify": "slack-webhook/team"}}, found, raise_on_error=True)
     json.dumps(found)
 
 

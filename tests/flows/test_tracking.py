@@ -1,6 +1,7 @@
 """Sessions: outcomes, messages, the lock, and that no process outlives what started it."""
 
 import fcntl
+import json
 import os
 import shutil
 import signal
@@ -114,6 +115,24 @@ def test_a_run_lets_its_own_processes_edit_and_no_others(tmp_path: Path) -> None
     assert (child.returncode, child.stdout) == (0, "edited\n")
     assert other.returncode == 1
     assert "BusyError" in other.stderr
+
+
+def test_whoever_is_refused_is_told_the_command_and_not_the_keeper(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    stage = "{cmd: cp .dvc/tmp/rwlock seen.json, deps: [stage.py], outs: [seen.json]}"
+    (project.root / "dvc.yaml").write_text(f"stages: {{prepare: {stage}}}\n")
+    monkeypatch.setattr(sys, "argv", ["/somewhere/bin/nasflow", "run", "search"])
+    with tracking.session(project.root) as session:
+        session.reproduce("prepare")
+    [seen] = json.loads((project.root / "seen.json").read_text())["write"].values()
+    assert seen["cmd"] == "nasflow run search"
+
+
+def test_who_works_for_prefect_is_not_to_be_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(processes.SERVER, "7")
+    with tracking.lock(tmp_path), pytest.raises(tracking.BusyError) as busy, tracking.lock(tmp_path):
+        pass
+    assert str(busy.value).startswith(f"a run of `nasflow serve` (process {os.getpid()}) works on this project since ")
+    assert str(busy.value).endswith("Wait until it is done, or cancel it in Prefect's pages.")
 
 
 def test_between_stages_dvc_holds_off_edits(project: Project) -> None:
