@@ -78,12 +78,16 @@ def model(manifest: Mapping[str, Any]) -> str:
 
 def words(best: Mapping[str, Any]) -> str:
     """Return the winner of best.json for a person: decisions that matter, one line per part of the network."""
-    parts: dict[str, list[str]] = {}
-    for name, option in best["decisions"].items():
+    return "\n".join([f"space {best['space']['name']}", *parts(best["decisions"])])
+
+
+def parts(decisions: Mapping[str, str]) -> list[str]:
+    """Return choices with their options for a person: one line per part of the network."""
+    found: dict[str, list[str]] = {}
+    for name, option in decisions.items():
         part, _, decision = name.rpartition(".")
-        parts.setdefault(part, []).append(f"{decision} {option}")
-    lines = [f"{part}: {', '.join(answers)}" if part else ", ".join(answers) for part, answers in parts.items()]
-    return "\n".join([f"space {best['space']['name']}", *lines])
+        found.setdefault(part, []).append(f"{decision} {option}")
+    return [f"{part}: {', '.join(answers)}" if part else ", ".join(answers) for part, answers in found.items()]
 
 
 def searched(metric: str, select: float | None, confirm: float | None) -> str:
