@@ -24,7 +24,7 @@ def show(root: Path) -> None:
         raise ValueError(f"{error.filename} does not exist: run `nasflow run` first") from error
     best |= _shipped(results)
     rows = [("best architecture", words(best)), ("parameters", f"{best['metrics']['select']['parameters']:,.0f}")]
-    rows += scores(trained)
+    rows += scores(trained, manifest)
     page = results / "export" / "web" / "index.html"
     rows += [
         ("latency", latency(manifest)),
@@ -101,8 +101,8 @@ def _against(comparison: Mapping[str, Any]) -> str:
     return f"{comparison['difference']:+.4f}, noise ±{comparison['noise']:.4f}: {_VERDICTS[comparison['verdict']]}"
 
 
-def scores(metrics: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Return what a person wants to know of train's details.json, as rows of a table."""
+def scores(metrics: Mapping[str, Any], manifest: Mapping[str, Any] | None = None) -> list[tuple[str, str]]:
+    """Return what a person wants to know of train's details.json, as rows of a table; and of the file where there is one already."""
     name, comparison, found, seeds = metrics["metric"], metrics["comparison"], metrics["search"], len(metrics["seeds"])
     # One seed has no spread, and a zero would claim to know it.
     spread = f" ± {metrics['test_std'][name]:.4f}" if seeds > 1 else ""
@@ -110,8 +110,15 @@ def scores(metrics: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("search score", searched(name, found["select"], found["confirm"])),
         ("retrained", f"{name} {metrics['test'][name]:.4f}{spread} on test, {seeds} seed{'s' if seeds > 1 else ''}"),
         *([("against search", _against(comparison))] if comparison is not None else []),
-        ("ships", f"seed {metrics['shipped']['seed']}, {name} {metrics['shipped'][name]:.4f} on test"),
+        ("ships", f"seed {metrics['shipped']['seed']}, {name} {metrics['shipped'][name]:.4f} on test{_coarser(name, manifest)}"),
     ]
+
+
+def _coarser(metric: str, manifest: Mapping[str, Any] | None) -> str:
+    """What a file scores that computes coarser than the weights from which it was made."""
+    if manifest is None or manifest["ships"] == "float":
+        return ""
+    return f" in floats, {manifest['test'][metric]:.4f} as the {manifest['ships']} file"
 
 
 def _read(path: Path) -> dict[str, Any]:

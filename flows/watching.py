@@ -22,7 +22,7 @@ Point = tuple[float, int]
 
 @dataclass(frozen=True, slots=True)
 class Leader:
-    """One of the best: the number of the trial, its metrics in the order of the glance's, its parameters where they are known, its choices."""
+    """One of the best: the number of its trial, its values of the glance's metrics, its parameters where they are known, its choices."""
 
     trial: int
     values: tuple[float, ...]

@@ -15,7 +15,7 @@ def section(facts: Facts) -> Section:
         "Time: of the process that published the results, on the wall; one that was killed before it is not in it. Seconds in evaluations "
         "are those of all trials, whichever process made them, added up over the workers."
     )
-    return Section("cost", "Time and cost", [_bar(facts), table.html(), how], [table], wide=False)
+    return Section("cost", "Time and cost", [_bar(facts), table.html(), how], [table])
 
 
 def rows(facts: Facts) -> Iterator[tuple[str, str, str, str]]:

@@ -22,11 +22,11 @@ def figure(value: float) -> str:
 
 
 def short(value: float) -> str:
-    """A number on an axis."""
+    """A round number on an axis, with every digit that it has."""
     for limit, letter in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
         if abs(value) >= limit:
-            return f"{value / limit:.4g}{letter}"
-    return f"{value:.4g}"
+            return f"{value / limit:.10g}{letter}"
+    return f"{value:.10g}"
 
 
 def label(metric: str) -> str:

@@ -59,7 +59,14 @@ def facts(tmp_path: Path) -> Facts:
 def test_the_answer_comes_first_with_its_spread(facts: Facts) -> None:
     text = told(facts)
     assert next(iter(name for name in text if name)) == "answer"
-    for words in ("0.9400 ± 0.0141", "mean and spread of 2 seeds, 40 examples", "0.2 ms", "0.19 to 0.21", "20 KiB", "1,009 parameters"):
+    for words in (
+        "0.9400 ± 0.0141",
+        "mean and spread of 2 seeds; 40 examples leave ±0.0905",
+        "0.2 ms",
+        "0.19 to 0.21",
+        "20 KiB",
+        "1,009 parameters",
+    ):
         assert words in text["answer"]
     assert "latency_ms 0.21 <= 0.5" in text["answer"]
     assert "+0.0300, noise ±0.0500: within noise" in text["answer"]
@@ -73,7 +80,7 @@ def test_one_seed_has_no_spread_and_a_missed_steadiness_is_told(tmp_path: Path) 
     manifest = json.loads((results / "export" / "manifest.json").read_text()) | {"constraints": {}}
     (results / "export" / "manifest.json").write_text(json.dumps(manifest))
     answer = told(read(results))["answer"]
-    assert "±" not in answer.split("What ships")[0]
+    assert "accuracy on test 0.9400 one seed" in answer
     assert "one seed, so its spread is not known" in answer
     assert "The machine was not steady" in answer
     assert "the objective names no constraint" in answer
@@ -181,9 +188,40 @@ def test_the_chain_leads_from_the_file_to_the_data(facts: Facts) -> None:
     text = told(facts)["origin"]
     at = [
         text.index(words)
-        for words in ("f" * 64, "g" * 64, "e" * 64, "train-abc", "trial 9 of 14", "search-abc", "predictor, initial 5", "d" * 64)
+        for words in (
+            *("f" * 64, "g" * 64, "e" * 64, "train-abc", "trial 9 of 14", "depth 2, kernel 3, operation skip"),
+            *("search-abc", "predictor, initial 5", "d" * 64),
+        )
     ]
     assert at == sorted(at)
+
+
+def test_an_int8_file_is_not_taken_for_the_floats_that_it_was_made_of(tmp_path: Path) -> None:
+    latency = {"ms": 0.1, "low": 0.09, "high": 0.11}
+    variants = {"float": {"graph": "g" * 64}, "int8": {"agreement": 0.975}}
+    changed = {"ships": "int8", "variants": variants, "test": {"accuracy": 0.925}, "latency": latency}
+    results = write_results(tmp_path, export_manifest=changed)
+    text = told(read(results))
+    assert "0.9400 ± 0.0141 on test, 0.9250 as the int8 file that ships" in text[""]
+    assert "on test in floats, 0.9250 as the int8 file" in text["answer"]
+    assert "The file in floats, of which the int8 file was made, was checked against PyTorch" in text["answer"]
+    assert "Trials were measured in floats; the int8 file that ships takes 0.1000 ms." in text["front"]
+    assert "by the weights that ship, in floats." in text["confusion"]
+    alone = told(read(write_results(tmp_path)))
+    assert [name for name, words in alone.items() if name and re.search("in floats|Trials were measured", words)] == []
+
+
+def test_several_objectives_show_how_their_front_grew(tmp_path: Path) -> None:
+    objective = {"metrics": ["accuracy", "-latency_ms"], "constraints": {}, "choose": "best"}
+    results = write_results(tmp_path, search_best={"objective": objective})
+    path = results / "search" / "history.csv"
+    path.write_text("\n".join(f"{line}{'' if at == 0 else at / 1000}" for at, line in enumerate(path.read_text().splitlines())))
+    found = read(results)
+    assert list(front.growth(found)) == ["how the front grew"]
+    text = told(found)
+    assert "in the product of their units" in text["front"]
+    assert "hypervolume" not in text["progress"]
+    assert front.growth(read(write_results(tmp_path))) == {}
 
 
 def test_a_quantized_file_is_linked_to_the_floats_that_the_search_timed(tmp_path: Path) -> None:
@@ -261,5 +299,5 @@ def test_markup_is_made_only_of_markup() -> None:
     made = element("p", {"title": '"<'}, "<b>", element("i", None, "&"))
     assert made == '<p title="&quot;&lt;">&lt;b&gt;<i>&amp;</i></p>'
     assert element("input", {"checked": True, "hidden": False, "name": None, "value": 0.5}) == '<input checked value="0.5">'
-    table: Any = Table("caption", ("a", "b"), [("x|y", element("svg"))], frozenset(("b",)))
-    assert table.markdown().splitlines()[2:] == ["| a | b |", "| --- | ---: |", "| x\\|y |  |"]
+    table: Any = Table("caption", ("a", "b", "c", "d"), [("x|y", "", element("svg"), element("a", None, "1"))], frozenset(("d",)))
+    assert table.markdown().splitlines()[2:] == ["| a | b | d |", "| --- | --- | ---: |", "| x\\|y |  | 1 |"], "but no pictures"
