@@ -6,7 +6,6 @@ from flows import results
 from flows.report import progress
 from flows.report.facts import Facts
 from flows.report.html import Markup, Section, Table, element, note
-from flows.report.words import figure
 from nas.training.comparison import Measured, standard_error
 
 
@@ -69,7 +68,7 @@ def _examples(facts: Facts) -> str:
     if name not in facts.telemetry["shares"]:
         return f"{number} examples"
     noise = 2 * standard_error(Measured((facts.details["test"][name],), number), share=True)
-    return f"{number} examples leave ±{figure(noise)} (two standard errors)"
+    return f"{number} examples leave ±{noise:.4f} (two standard errors)"
 
 
 def _doubts(facts: Facts) -> Iterator[Markup]:

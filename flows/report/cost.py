@@ -39,7 +39,7 @@ def _done(facts: Facts, stage: str) -> str:
     if stage == "search":
         return _searched(facts)
     if stage == "train":
-        epochs = len({row["epoch"] for row in facts.curve})
+        epochs = max((int(row["epoch"]) for row in facts.curve), default=0)  # not every epoch is evaluated
         return f"{count(len(facts.details['seeds']), 'seed')} of {count(epochs, 'epoch')}"
     variants = facts.manifest.get("variants", {})
     return f"{count(len(variants), 'file')} made, checked, scored and timed: {', '.join(variants)}"

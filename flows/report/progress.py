@@ -84,7 +84,7 @@ def sentence(facts: Facts) -> str:
 def _probability(low: float, high: float) -> str:
     """The interval of a probability, or that it is as good as none."""
     if low < _NOTHING and high > 1 - _NOTHING:
-        return "they do not tell how probable it is that random search of as many trials reaches it"
+        return "the random ones do not tell how probable it is that random search of as many trials reaches it"
     return f"random search of as many trials reaches it with a probability of {share(low)} to {share(high)} (95% interval)"
 
 
@@ -123,7 +123,7 @@ def _typical(facts: Facts) -> Iterator[str]:
     yield (
         f"One architecture drawn at random, without any search, has {facts.measure} {figure(mean)} on average of {len(values)} "
         f"(standard deviation {figure(statistics.stdev(values))}); the best found is {figure(facts.sign * (best - mean))} better, "
-        f"and better than {beaten} of them."
+        f"and better than {'all' if beaten == len(values) else beaten} of them."
     )
 
 

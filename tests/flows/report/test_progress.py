@@ -70,5 +70,5 @@ def test_a_search_that_beats_many_random_trials_says_so(tmp_path: Path) -> None:
         row |= {"status": "done", "accuracy": 0.8, "score": 0.8, "reused": ""}
     rows[79] |= {"accuracy": 0.99, "score": 0.99}
     found = read(write_results(tmp_path, trials=rows, search_telemetry={"random": list(range(14, 79))}))
-    assert "they do not tell how probable it is" in progress.sentence(found)  # 65 random trials do not bound what 78 would find
+    assert "the random ones do not tell how probable it is" in progress.sentence(found)  # 65 random trials do not bound what 78 would find
     assert "better beyond noise" in progress.sentence(found)

@@ -181,6 +181,18 @@ def test_time_is_told_where_it_is_recorded(tmp_path: Path) -> None:
     text = told(read(write_results(tmp_path, train_lineage={"seconds": None})))["cost"]
     assert "search 10.0 s 33%" in text
     assert "train not recorded" in text
+    assert "2 seeds of 2 epochs" in text
+
+
+def test_epochs_that_are_not_evaluated_are_counted_too(tmp_path: Path) -> None:
+    results = write_results(tmp_path)
+    curve = results / "train" / "curve.csv"
+    curve.write_text("seed,epoch,training_loss,accuracy\n0,5,0.5,0.8\n0,10,0.4,0.9\n")
+    assert "2 seeds of 10 epochs" in told(read(results))["cost"]
+
+
+def test_what_evaluations_took_is_told(facts: Facts) -> None:
+    text = told(facts)["cost"]
     assert "22.0 s in evaluations, 2.0 s each in the mean, the longest 4.0 s" in text
 
 
