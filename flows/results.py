@@ -7,6 +7,7 @@ from typing import Any
 
 from flows import console
 from flows.candidates import FILE
+from nas.objective import Objective
 
 SOURCES = ("search/best.json", "train/details.json", "export/manifest.json")
 PLOTS = ("search/progress.png", "search/pareto.png", "train/training.png", "train/confusion.png")
@@ -28,7 +29,7 @@ def show(root: Path) -> None:
     page = results / "export" / "web" / "index.html"
     rows += [
         ("latency", latency(manifest)),
-        *((f"demanded {name}", f"{held}: met") for name, held in manifest["constraints"].items()),
+        *((f"demanded {name}", held) for name, held in demands(best, manifest).items()),
         ("model", model(manifest)),
         ("variant", manifest["why"]),
         ("file", str(results / "export" / "model.onnx")),
@@ -65,6 +66,20 @@ def latency(manifest: Mapping[str, Any]) -> str:
     doubt = "; the machine was not steady" if not found["steady"] else ""
     how = f"batch {found['batch_size']}, {found['threads']} thread{'s' if found['threads'] > 1 else ''}"
     return f"{found['ms']:.3g} ms ({found['low']:.3g} to {found['high']:.3g}), {how}, on {found['processor']}{doubt}"
+
+
+def demands(best: Mapping[str, Any], manifest: Mapping[str, Any]) -> dict[str, str]:
+    """Return how every constraint of the objective is held: by the file, or where a file cannot tell, by what the search measured.
+
+    best: best.json with the record of the candidate that ships.
+    """
+    objective, metrics = Objective.model_validate(best["objective"]), best["metrics"]["select"]
+    found = {name: f"{held}: met" for name, held in manifest["constraints"].items()}
+    for name, bound in objective.constraints.items():
+        if name not in found and name in metrics:
+            told = "not met" if objective.model_copy(update={"constraints": {name: bound}}).broken(metrics) else "met"
+            found[name] = f"{metrics[name]:.10g} {bound}: {told} in the search"
+    return found
 
 
 def model(manifest: Mapping[str, Any]) -> str:

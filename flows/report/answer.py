@@ -33,7 +33,7 @@ def rows(facts: Facts) -> list[tuple[str, str]]:
         *results.scores(facts.details, manifest),
         ("against random", progress.sentence(facts)),
         ("latency", results.latency(manifest)),
-        *((f"demanded {name}", f"{held}: met") for name, held in manifest["constraints"].items()),
+        *((f"demanded {name}", held) for name, held in results.demands(best, manifest).items()),
         ("model", results.model(manifest)),
         ("variant", manifest["why"]),
         ("file", f"results/export/model.onnx, sha256 {manifest['sha256'][:16]}"),
@@ -51,9 +51,10 @@ def _tiles(facts: Facts) -> Iterator[tuple[str, str, str]]:
     parameters = facts.shipped["metrics"]["select"].get("parameters")
     weights = f"{parameters:,.0f} parameters, {manifest['ships']}" if parameters is not None else str(manifest["ships"])
     yield "size", f"{manifest['bytes'] / 1024:,.0f} KiB", weights
-    demands = manifest["constraints"]
+    demands = results.demands({**facts.best, **facts.shipped}, manifest)
     if demands:
-        yield "demands", f"{'all ' if len(demands) > 1 else ''}met", "; ".join(f"{key} {held}" for key, held in demands.items())
+        said = "not met" if any(": not met" in held for held in demands.values()) else f"{'all ' if len(demands) > 1 else ''}met"
+        yield "demands", said, "; ".join(f"{key} {held.split(': ')[0]}" for key, held in demands.items())
     else:
         yield "demands", "none", "the objective names no constraint"
 

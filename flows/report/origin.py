@@ -67,7 +67,7 @@ def steps(facts: Facts) -> Iterator[tuple[str, str, str, str]]:
         edits = [f"{name} {before} to {option}" for name, (before, option) in new.items()]
         shown = "; ".join(edits[:4]) + (f"; and {len(edits) - 4} more" if len(edits) > 4 else "")
         named = " and ".join(f"trial {source}" for source in family[number])
-        yield str(number), value, named or "none", shown if sources else "all of it"
+        yield str(number), value, named or "none", (shown or "nothing") if sources else "all of it"
 
 
 def _run(lineage: Mapping[str, Any], place: str) -> tuple[str, str]:

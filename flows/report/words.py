@@ -18,7 +18,7 @@ def figure(value: float) -> str:
         return f"{value:,.0f}"
     if abs(value) <= 1 and abs(value) >= 0.1:
         return f"{value:.4f}"
-    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:#.3g}" if value else "0"
 
 
 def short(value: float) -> str:

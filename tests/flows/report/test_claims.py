@@ -64,3 +64,12 @@ def test_several_objectives_show_how_their_front_grew(tmp_path: Path) -> None:
     assert "in the product of their units" in text["front"]
     assert "hypervolume" not in text["progress"]
     assert front.growth(read(write_results(tmp_path))) == {}
+
+
+@pytest.mark.parametrize(("bound", "verdict"), [("<= 2000", "met"), ("<= 1000", "not met")])
+def test_what_a_file_cannot_tell_is_demanded_of_the_search(tmp_path: Path, bound: str, verdict: str) -> None:
+    found = read(write_results(tmp_path, search_best={"objective": {"constraints": {"parameters": bound}}}))
+    text = told(found)["answer"]
+    assert f"demanded parameters 1009 {bound}: {verdict} in the search" in text
+    assert "demanded latency_ms 0.21 <= 0.5: met" in text
+    assert f"demands {'all met' if verdict == 'met' else 'not met'} latency_ms 0.21 <= 0.5; parameters 1009 {bound}" in text

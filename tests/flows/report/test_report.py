@@ -43,6 +43,9 @@ def test_one_seed_has_no_spread_and_a_missed_steadiness_is_told(tmp_path: Path) 
     details = json.loads((results / "train" / "details.json").read_text())
     details["seeds"] = {"seed_0": {"accuracy": 0.95}}
     (results / "train" / "details.json").write_text(json.dumps(details))
+    best = json.loads((results / "search" / "best.json").read_text())
+    best["objective"]["constraints"] = {}
+    (results / "search" / "best.json").write_text(json.dumps(best))
     manifest = json.loads((results / "export" / "manifest.json").read_text()) | {"constraints": {}}
     (results / "export" / "manifest.json").write_text(json.dumps(manifest))
     answer = told(read(results))["answer"]
