@@ -99,7 +99,8 @@ def _finish(figure: Any, axes: Any, path: Path, texts: tuple[str, str, str]) -> 
     axes.set_xlabel(texts[1])
     axes.set_ylabel(texts[2])
     if axes.get_legend_handles_labels()[1]:
-        axes.legend(frameon=False)
+        # Above the axes, where no data can lie below it.
+        axes.legend(frameon=False, loc="lower right", bbox_to_anchor=(1, 1), borderaxespad=0.2, ncols=4, columnspacing=1.2)
     for axis, limits in ((axes.xaxis, axes.get_xlim()), (axes.yaxis, axes.get_ylim())):
         if max(map(abs, limits)) >= _LARGE:
             axis.set_major_formatter(mpl.ticker.EngFormatter(sep=""))

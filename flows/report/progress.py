@@ -11,7 +11,7 @@ from flows.report.words import count, figure, share, verdict
 
 LEAST_RANDOM = 3
 """From fewer random trials no curve is drawn."""
-_NOTHING = 0.05
+_NOTHING = 0.1
 """An interval of a probability that leaves out less than this at both ends tells nothing."""
 
 
