@@ -114,11 +114,10 @@ def write(target: Path, trials: Sequence[Trial], best: Mapping[str, Any], chosen
     kinds = failures.counts(trials)
     reused = sum(trial.report is not None and trial.report.reused is not None for trial in trials)
     atomic.write_json(target / "best.json", dict(best))
-    strategy = dict(describe(chosen.strategy))
     headline = {"select": best["score"], "confirm": best["confirm"], "trials": len(trials), **counts, "failures": kinds}
     atomic.write_json(target / "metrics.json", headline)
     rows = [
-        ("strategy", ", ".join([strategy.pop("name"), *(f"{key} {value}" for key, value in strategy.items())])),
+        ("strategy", ", ".join(str(value) if key == "name" else f"{key} {value}" for key, value in describe(chosen.strategy).items())),
         ("trials", f"{len(trials)}: {', '.join(f'{count} {status}' for status, count in counts.items() if count)}; {reused} reused"),
         *([("failures", f"{counts['failed']} failed: {failures.words(kinds)}")] if kinds else []),
         ("winner", f"trial {best['trial']}, {results.searched(best['metric'], best['score'], best['confirm'])}"),
