@@ -56,7 +56,8 @@ def _follow_live(look: Callable[[], "Glance | None"], seen: "Glance", every: flo
         while seen.running:
             time.sleep(every)
             seen = look() or seen
-            live.update(_screen(seen, *live.console.size), refresh=True)
+            width, height = live.console.size
+            live.update(_screen(seen, width, height if seen.running else None), refresh=True)  # what stays may be as high as it is
 
 
 def _follow_plainly(look: Callable[[], "Glance | None"], seen: "Glance", every: float) -> None:
@@ -161,7 +162,7 @@ def _print(seen: "Glance") -> None:
     sys.stdout.flush()
 
 
-def _screen(seen: "Glance", width: int, height: int) -> "RenderableType":
+def _screen(seen: "Glance", width: int, height: int | None) -> "RenderableType":
     from rich.console import Group
     from rich.padding import Padding
     from rich.progress_bar import ProgressBar

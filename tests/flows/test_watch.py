@@ -237,6 +237,17 @@ def test_the_screen_is_no_higher_than_the_terminal() -> None:
     assert sum("…" in line for line in lines) == 2, "what is cut says so"
 
 
+def test_a_search_that_has_ended_is_left_on_the_screen_whole(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setenv("COLUMNS", "60")
+    monkeypatch.setenv("LINES", "14")
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    seen = replace(GLANCE, metrics=("accuracy", "latency_ms"), leaders=LEADERS)
+    watch._follow_live(lambda: replace(seen, state="finished"), seen, 0.0)
+    first, _, last = capsys.readouterr().out.partition("finished")
+    assert "…" in first
+    assert "…" not in last
+
+
 def test_a_file_gets_every_leader_in_one_line() -> None:
     header, leaders = watch.board(replace(GLANCE, metrics=("parameters",), leaders=(replace(LEADERS[0], values=(1_234_567.0,)),)))
     assert header == ["trial", "parameters", "architecture"], "what is searched for is not told twice"
