@@ -15,6 +15,8 @@ mpl.use("Agg")
 import matplotlib.pyplot as plt
 
 _INK, _ACCENT, _SOFT = "#1f2933", "#0b6e99", "#9fb3c8"
+_LARGE = 10_000
+"""From here on the numbers of an axis are written with a letter, as 1.2M."""
 _STYLE: Any = {
     "figure.figsize": (7, 4),
     "figure.dpi": 120,
@@ -23,6 +25,7 @@ _STYLE: Any = {
     "axes.edgecolor": _INK,
     "axes.titlelocation": "left",
     "axes.titlesize": 11,
+    "axes.formatter.useoffset": False,
     "font.size": 9,
 }
 
@@ -34,6 +37,7 @@ def search_progress(path: Path, curve: Sequence[tuple[int, float, float]], metri
         numbers = [row[0] for row in curve]
         axes.scatter(numbers, [row[1] for row in curve], s=18, color=_SOFT, label="trial", zorder=3)
         axes.step(numbers, [row[2] for row in curve], where="post", color=_ACCENT, label="best so far")
+        axes.xaxis.set_major_locator(mpl.ticker.MaxNLocator(integer=True))
         _finish(figure, axes, path, ("Search progress", "trial", f"{metric} on select"))
 
 
@@ -50,7 +54,8 @@ def front(path: Path, rows: Sequence[tuple[float, float, float, float, bool]], n
                 costs, values = [row[0] for row in mine], [row[1] for row in mine]
                 apart = [[row[0] - row[2] for row in mine], [row[3] - row[0] for row in mine]]
                 axes.errorbar(costs, values, xerr=apart, fmt="o", markersize=4, elinewidth=0.8, color=color, label=label, zorder=3 + chosen)
-        _finish(figure, axes, path, ("What it costs to be good", names[1], f"{names[0]} on select"))
+        bars = " (bars: 95% intervals)" if any(row[2] < row[3] for row in rows) else ""
+        _finish(figure, axes, path, (f"What it costs to be good{bars}", names[1], f"{names[0]} on select"))
 
 
 def training_curve(path: Path, rows: Sequence[Mapping[str, Any]], metric: str) -> None:
@@ -61,6 +66,7 @@ def training_curve(path: Path, rows: Sequence[Mapping[str, Any]], metric: str) -
         for seed in sorted({row["seed"] for row in rows}):
             mine = [row for row in rows if row["seed"] == seed]
             axes.plot([row["epoch"] for row in mine], [row[column] for row in mine], label=f"seed {seed}", linewidth=1.3)
+        axes.xaxis.set_major_locator(mpl.ticker.MaxNLocator(integer=True))
         _finish(figure, axes, path, ("Training of the winner", "epoch", f"{column} on confirm" if column == metric else "training loss"))
 
 
@@ -81,7 +87,9 @@ def confusion(path: Path, pairs: Sequence[tuple[str, str]], classes: Sequence[st
                         axes.text(
                             column, row, str(count), ha="center", va="center", fontsize=7, color="white" if count > 0.3 * top else _INK
                         )
-            axes.set_xticks(range(len(classes)), classes, rotation=45 if max(map(len, classes)) > 3 else 0)
+            # Turned names end below their columns; set in their middle they would lie below the next.
+            turned: Any = {"rotation": 45, "ha": "right", "rotation_mode": "anchor"} if max(map(len, classes)) > 3 else {}
+            axes.set_xticks(range(len(classes)), classes, **turned)
             axes.set_yticks(range(len(classes)), classes)
         _finish(figure, axes, path, ("Confusion on test", "predicted", "actual"))
 
@@ -91,9 +99,11 @@ def _finish(figure: Any, axes: Any, path: Path, texts: tuple[str, str, str]) -> 
     axes.set_xlabel(texts[1])
     axes.set_ylabel(texts[2])
     if axes.get_legend_handles_labels()[1]:
-        axes.legend(frameon=False)
-    if texts[0] not in ("Confusion on test", "What it costs to be good"):
-        axes.xaxis.set_major_locator(mpl.ticker.MaxNLocator(integer=True))
+        # Above the axes, where no data can lie below it.
+        axes.legend(frameon=False, loc="lower right", bbox_to_anchor=(1, 1), borderaxespad=0.2, ncols=4, columnspacing=1.2)
+    for axis, limits in ((axes.xaxis, axes.get_xlim()), (axes.yaxis, axes.get_ylim())):
+        if max(map(abs, limits)) >= _LARGE:
+            axis.set_major_formatter(mpl.ticker.EngFormatter(sep=""))
     figure.tight_layout()
     # Without a fixed value the library writes its version into the file, and equal data would differ in bytes.
     figure.savefig(path, metadata={"Software": "nasflow"})

@@ -7,6 +7,7 @@ from typing import Any
 
 from flows import console
 from flows.candidates import FILE
+from nas.objective import Objective
 
 SOURCES = ("search/best.json", "train/details.json", "export/manifest.json")
 PLOTS = ("search/progress.png", "search/pareto.png", "train/training.png", "train/confusion.png")
@@ -24,11 +25,11 @@ def show(root: Path) -> None:
         raise ValueError(f"{error.filename} does not exist: run `nasflow run` first") from error
     best |= _shipped(results)
     rows = [("best architecture", words(best)), ("parameters", f"{best['metrics']['select']['parameters']:,.0f}")]
-    rows += scores(trained)
+    rows += scores(trained, manifest)
     page = results / "export" / "web" / "index.html"
     rows += [
         ("latency", latency(manifest)),
-        *((f"demanded {name}", f"{held}: met") for name, held in manifest["constraints"].items()),
+        *((f"demanded {name}", held) for name, held in demands(best, manifest).items()),
         ("model", model(manifest)),
         ("variant", manifest["why"]),
         ("file", str(results / "export" / "model.onnx")),
@@ -67,6 +68,20 @@ def latency(manifest: Mapping[str, Any]) -> str:
     return f"{found['ms']:.3g} ms ({found['low']:.3g} to {found['high']:.3g}), {how}, on {found['processor']}{doubt}"
 
 
+def demands(best: Mapping[str, Any], manifest: Mapping[str, Any]) -> dict[str, str]:
+    """Return how every constraint of the objective is held: by the file, or where a file cannot tell, by what the search measured.
+
+    best: best.json with the record of the candidate that ships.
+    """
+    objective, metrics = Objective.model_validate(best["objective"]), best["metrics"]["select"]
+    found = {name: f"{held}: met" for name, held in manifest["constraints"].items()}
+    for name, bound in objective.constraints.items():
+        if name not in found and name in metrics:
+            told = "not met" if objective.model_copy(update={"constraints": {name: bound}}).broken(metrics) else "met"
+            found[name] = f"{metrics[name]:.10g} {bound}: {told} in the search"
+    return found
+
+
 def model(manifest: Mapping[str, Any]) -> str:
     """Return what file it is, and how far it follows PyTorch."""
     examples, size = manifest["parity"]["examples"], f"{manifest['bytes'] / 1024:.0f} KiB"
@@ -78,12 +93,16 @@ def model(manifest: Mapping[str, Any]) -> str:
 
 def words(best: Mapping[str, Any]) -> str:
     """Return the winner of best.json for a person: decisions that matter, one line per part of the network."""
-    parts: dict[str, list[str]] = {}
-    for name, option in best["decisions"].items():
+    return "\n".join([f"space {best['space']['name']}", *parts(best["decisions"])])
+
+
+def parts(decisions: Mapping[str, str]) -> list[str]:
+    """Return choices with their options for a person: one line per part of the network."""
+    found: dict[str, list[str]] = {}
+    for name, option in decisions.items():
         part, _, decision = name.rpartition(".")
-        parts.setdefault(part, []).append(f"{decision} {option}")
-    lines = [f"{part}: {', '.join(answers)}" if part else ", ".join(answers) for part, answers in parts.items()]
-    return "\n".join([f"space {best['space']['name']}", *lines])
+        found.setdefault(part, []).append(f"{decision} {option}")
+    return [f"{part}: {', '.join(answers)}" if part else ", ".join(answers) for part, answers in found.items()]
 
 
 def searched(metric: str, select: float | None, confirm: float | None) -> str:
@@ -97,8 +116,8 @@ def _against(comparison: Mapping[str, Any]) -> str:
     return f"{comparison['difference']:+.4f}, noise ±{comparison['noise']:.4f}: {_VERDICTS[comparison['verdict']]}"
 
 
-def scores(metrics: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Return what a person wants to know of train's details.json, as rows of a table."""
+def scores(metrics: Mapping[str, Any], manifest: Mapping[str, Any] | None = None) -> list[tuple[str, str]]:
+    """Return what a person wants to know of train's details.json, as rows of a table; and of the file where there is one already."""
     name, comparison, found, seeds = metrics["metric"], metrics["comparison"], metrics["search"], len(metrics["seeds"])
     # One seed has no spread, and a zero would claim to know it.
     spread = f" ± {metrics['test_std'][name]:.4f}" if seeds > 1 else ""
@@ -106,8 +125,15 @@ def scores(metrics: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("search score", searched(name, found["select"], found["confirm"])),
         ("retrained", f"{name} {metrics['test'][name]:.4f}{spread} on test, {seeds} seed{'s' if seeds > 1 else ''}"),
         *([("against search", _against(comparison))] if comparison is not None else []),
-        ("ships", f"seed {metrics['shipped']['seed']}, {name} {metrics['shipped'][name]:.4f} on test"),
+        ("ships", f"seed {metrics['shipped']['seed']}, {name} {metrics['shipped'][name]:.4f} on test{_coarser(name, manifest)}"),
     ]
+
+
+def _coarser(metric: str, manifest: Mapping[str, Any] | None) -> str:
+    """What a file scores that computes coarser than the weights from which it was made."""
+    if manifest is None or manifest["ships"] == "float":
+        return ""
+    return f" in floats, {manifest['test'][metric]:.4f} as the {manifest['ships']} file"
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -42,19 +42,22 @@ class Board:
         return f"{line}; trial {trial.number} {trial.status}: {failed}" if failed else line
 
     def rows(self) -> list[console.Row]:
-        """The leaderboard."""
-        name = self._objective.metrics[0].removeprefix("-")
+        """The leaderboard: what is searched for, what a network costs, and its choices."""
+        named = [metric.removeprefix("-") for metric in self._objective.metrics]
+        names = dict.fromkeys([*named, "parameters", "flops", "latency_ms"])
         return [
             {
                 "trial": trial.number,
-                name: shown(self._objective, score),
-                "parameters": int(_reported(trial).get("parameters", 0)),
-                "flops": int(_reported(trial).get("flops", 0)),
-                **({"latency_ms": round(_reported(trial)["latency_ms"], 4)} if "latency_ms" in _reported(trial) else {}),
-                "architecture": ", ".join(f"{choice} {option}" for choice, option in trial.architecture.items()),
+                **{name: _short(_reported(trial)[name]) for name in names if name in _reported(trial)},
+                "architecture": "; ".join(results.parts(trial.architecture)),
             }
-            for score, _, trial in self._best
+            for _, _, trial in self._best
         ]
+
+
+def _short(value: float) -> float:
+    """A metric in the digits that a person compares."""
+    return int(value) if value == int(value) and abs(value) >= 2 else float(f"{value:.4g}") if abs(value) < 1000 else round(value)
 
 
 def shown(objective: Objective, score: Score) -> float:
@@ -114,7 +117,7 @@ def write(target: Path, trials: Sequence[Trial], best: Mapping[str, Any], chosen
     headline = {"select": best["score"], "confirm": best["confirm"], "trials": len(trials), **counts, "failures": kinds}
     atomic.write_json(target / "metrics.json", headline)
     rows = [
-        ("strategy", ", ".join(f"{key} {value}" for key, value in describe(chosen.strategy).items())),
+        ("strategy", ", ".join(str(value) if key == "name" else f"{key} {value}" for key, value in describe(chosen.strategy).items())),
         ("trials", f"{len(trials)}: {', '.join(f'{count} {status}' for status, count in counts.items() if count)}; {reused} reused"),
         *([("failures", f"{counts['failed']} failed: {failures.words(kinds)}")] if kinds else []),
         ("winner", f"trial {best['trial']}, {results.searched(best['metric'], best['score'], best['confirm'])}"),

@@ -83,7 +83,8 @@ def choose(floats: Variant, int8: Variant | None, metric: str, sign: int, loss: 
     verdict = verdict_between(int8.measurement, floats.measurement)
     times = int8.measurement.ratio.middle / floats.measurement.ratio.middle
     lost = sign * (floats.confirm.get(metric, 0.0) - int8.confirm.get(metric, 0.0))
-    words = f"int8 is {_WORDS[verdict]} here ({times:.2f} times the time of floats) and loses {lost:.4f} of {metric} on confirm"
+    changed = f"{'gains' if lost < 0 else 'loses'} {abs(lost):.4f} of {metric} on confirm"
+    words = f"is {_WORDS[verdict]} here ({times:.2f} times the time of floats) and {changed}"
     if verdict == "faster" and lost <= loss:
-        return int8, f"int8: {words}"
-    return floats, f"floats: {words}"
+        return int8, f"int8: it {words}"
+    return floats, f"floats: int8 {words}"

@@ -8,7 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
-from typing import final
+from typing import Any, final
 
 from flows import processes, run_state
 from flows.tracking import WORK
@@ -22,12 +22,12 @@ Point = tuple[float, int]
 
 @dataclass(frozen=True, slots=True)
 class Leader:
-    """One of the best: the number of the trial, its metric, its parameters where they are known, and its choices."""
+    """One of the best: the number of its trial, its values of the glance's metrics, its parameters where they are known, its choices."""
 
     trial: int
-    value: float
+    values: tuple[float, ...]
     parameters: int | None
-    architecture: str
+    architecture: Mapping[str, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +35,8 @@ class Glance:
     """A search at one moment.
 
     `state`: as `nasflow runs` names it; `note`: why it failed or paused. `done` of `planned` evaluations; `rejected` ones cost nothing
-    and come on top. `per_minute`: evaluations, of late; None where nothing is known yet, or nothing runs. `left`: seconds.
+    and come on top. `metrics`: what is searched for, the first decides. `per_minute`: evaluations, of late; None where nothing is known
+    yet, or nothing runs. `left`: seconds.
     """
 
     fingerprint: str
@@ -45,7 +46,7 @@ class Glance:
     done: int = 0
     planned: int | None = None
     rejected: int = 0
-    metric: str = ""
+    metrics: tuple[str, ...] = ()
     leaders: tuple[Leader, ...] = ()
     failed: Mapping[str, int] = field(default_factory=dict)
     per_minute: float | None = None
@@ -79,7 +80,7 @@ class Watcher:
         running, _, folder, state = max(found, key=lambda entry: entry[:2])
         trials, trouble = self._trials(folder)
         about = state.about
-        looks, name = bool(about.get("looks")), str(about.get("metric", "")).removeprefix("-")
+        looks, names = bool(about.get("looks")), _metrics(about)
         points = _points(self._work / "progress" / "search.json", _seconds(state.since)) if running else []
         counted = sum(not trial.rejected for trial in trials)
         return Glance(
@@ -90,8 +91,8 @@ class Watcher:
             done=max(counted, points[-1][1] if points else 0),
             planned=None if "trials" not in about else int(about["trials"]) + int(about.get("looks") or 0),
             rejected=len(trials) - counted,
-            metric=name,
-            leaders=tuple(_leaders([trial for trial in trials if not looks or trial.proposal.steps == 0], name)),
+            metrics=names,
+            leaders=tuple(_leaders([trial for trial in trials if not looks or trial.proposal.steps == 0], names)),
             failed=failures.counts(trials),
             per_minute=_per_minute(points, time.time()),
         )
@@ -133,13 +134,19 @@ def _changed(folder: Path) -> float:
     return max(times)
 
 
-def _leaders(trials: Iterable[Trial], name: str) -> Iterator[Leader]:
+def _metrics(about: Mapping[str, Any]) -> tuple[str, ...]:
+    """The names of what is searched for; earlier versions noted the first alone."""
+    named = about.get("metrics") or [about.get("metric", "")]
+    return tuple(str(name).removeprefix("-") for name in named)
+
+
+def _leaders(trials: Iterable[Trial], names: Sequence[str]) -> Iterator[Leader]:
     done = [trial for trial in trials if trial.status == "done"]
     for trial in sorted(done, key=lambda trial: (trial.score, -trial.number), reverse=True)[:LEADERS]:
         metrics = trial.report.metrics if trial.report is not None else {}
         parameters = metrics.get("parameters")
-        choices = ", ".join(f"{choice} {option}" for choice, option in trial.architecture.items())
-        yield Leader(trial.number, metrics.get(name, float("nan")), None if parameters is None else int(parameters), choices)
+        values = tuple(metrics.get(name, float("nan")) for name in names)
+        yield Leader(trial.number, values, None if parameters is None else int(parameters), dict(trial.architecture))
 
 
 def _points(path: Path, since: float) -> list[Point]:

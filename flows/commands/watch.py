@@ -1,10 +1,11 @@
 """`nasflow watch`: how a search gets on, while it does; a live screen in a terminal, plain lines elsewhere."""
 
+import re
 import sys
+import textwrap
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
-from textwrap import shorten
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -16,8 +17,12 @@ if TYPE_CHECKING:  # `nasflow --help` need not wait for what reads runs
 
     from flows.watching import Glance
 
-_HEADER = ("trial", "parameters", "architecture")
-_NOTE, _ARCHITECTURE = 240, 100
+_NOTE = 240
+_GAP, _LEAST = 2, 16
+"""Letters between two columns, and of an architecture in the narrowest terminal."""
+_ABOVE = 10
+"""Lines of a screen above its leaders."""
+_UNBROKEN = "\N{NO-BREAK SPACE}"
 
 
 def watch(
@@ -46,11 +51,13 @@ def watch(
 def _follow_live(look: Callable[[], "Glance | None"], seen: "Glance", every: float) -> None:
     from rich.live import Live
 
-    with Live(_screen(seen), auto_refresh=False) as live:
+    with Live(auto_refresh=False) as live:
+        live.update(_screen(seen, *live.console.size), refresh=True)
         while seen.running:
             time.sleep(every)
             seen = look() or seen
-            live.update(_screen(seen), refresh=True)
+            width, height = live.console.size
+            live.update(_screen(seen, width, height if seen.running else None), refresh=True)  # what stays may be as high as it is
 
 
 def _follow_plainly(look: Callable[[], "Glance | None"], seen: "Glance", every: float) -> None:
@@ -76,11 +83,13 @@ def rows(seen: "Glance") -> list[tuple[str, str]]:
         left = "" if seen.left is None else f", {duration(seen.left)} left"
         found.append(("pace", f"{seen.per_minute:.3g} per minute{left}"))
     if seen.leaders:
-        found.append(("best", f"{seen.metric} {seen.leaders[0].value:.4g} (trial {seen.leaders[0].trial})"))
+        best = seen.leaders[0]
+        figures = [f"{name} {_figure(value)}" for name, value in zip(seen.metrics, best.values, strict=True)]
+        found.append(("best", f"{', '.join(figures)} (trial {best.trial})"))
     if seen.failed:
         found.append(("failures", f"{sum(seen.failed.values())} failed: {failures.words(seen.failed)}"))
     if seen.note:
-        found.append(("note", shorten(seen.note, _NOTE, placeholder=" …")))
+        found.append(("note", textwrap.shorten(seen.note, _NOTE, placeholder=" …")))
     return found
 
 
@@ -94,33 +103,68 @@ def duration(seconds: float) -> str:
     return f"{whole} s"
 
 
-def _board(seen: "Glance") -> list[list[str]]:
-    return [
-        [
-            str(leader.trial),
-            f"{leader.value:.4g}",
-            "" if leader.parameters is None else f"{leader.parameters:,}",
-            shorten(leader.architecture, _ARCHITECTURE, placeholder=" …"),
-        ]
-        for leader in seen.leaders
-    ]
+def _figures(seen: "Glance") -> list[list[str]]:
+    """The leaders under their header, without their architectures: their numbers, what is searched for, and how large they are."""
+    sizes = ("parameters",) if "parameters" not in seen.metrics else ()
+    found = [["trial", *seen.metrics, *sizes]]
+    for leader in seen.leaders:
+        size = "" if leader.parameters is None else f"{leader.parameters:,}"
+        found.append([str(leader.trial), *map(_figure, leader.values), *([size] if sizes else [])])
+    return found
 
 
-def _header(seen: "Glance") -> Sequence[str]:
-    return (_HEADER[0], seen.metric, *_HEADER[1:])
+def _figure(value: float) -> str:
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
+
+
+def _architectures(seen: "Glance") -> list[str]:
+    """The best in full, and of the others what they have otherwise: good ones are much alike."""
+    from flows import results
+
+    best = seen.leaders[0]
+    found = ["; ".join(results.parts(best.architecture))]
+    for leader in seen.leaders[1:]:
+        other = {name: option for name, option in leader.architecture.items() if best.architecture.get(name) != option}
+        found.append(f"as {best.trial}, but {'; '.join(results.parts(other))}" if other else f"as {best.trial}")
+    return found
+
+
+def _broken(text: str, width: int, lines: int | None = None) -> str:
+    """Text in lines of a width, at most so many; no choice is parted from its option."""
+    kept = re.sub(r"(?<![,;:]) ", _UNBROKEN, text)
+    found = textwrap.wrap(kept, width, max_lines=lines, placeholder=" …", break_on_hyphens=False)
+    return "\n".join(found).replace(_UNBROKEN, " ")
+
+
+def board(seen: "Glance", width: int | None = None, height: int | None = None) -> tuple[list[str], list[list[str]]]:
+    """The header and the rows of the leaders. The figures keep their width, and the architectures give way.
+
+    width: letters in a line, height: lines of the screen, which the rows leave room on; None where there is no limit.
+    """
+    header, *figures = _figures(seen)
+    told = _architectures(seen)
+    if width is not None:
+        used = sum(max(map(len, column)) + _GAP for column in zip(header, *figures, strict=True))
+        most = None if height is None else max(1, (height - _ABOVE) // len(seen.leaders))
+        told = [_broken(text, max(_LEAST, width - used), most) for text in told]
+    return [*header, "architecture"], [[*row, text] for row, text in zip(figures, told, strict=True)]
 
 
 def _print(seen: "Glance") -> None:
+    from rich.console import Console
+
     from flows import console
 
     console.table(f"search {seen.fingerprint}", rows(seen))
+    terminal = Console()
     if seen.leaders:
-        console.columns(_header(seen), _board(seen))
+        console.columns(*board(seen, terminal.width if terminal.is_terminal else None))
     sys.stdout.flush()
 
 
-def _screen(seen: "Glance") -> "RenderableType":
+def _screen(seen: "Glance", width: int, height: int | None) -> "RenderableType":
     from rich.console import Group
+    from rich.padding import Padding
     from rich.progress_bar import ProgressBar
     from rich.table import Table
     from rich.text import Text
@@ -128,10 +172,12 @@ def _screen(seen: "Glance") -> "RenderableType":
     grid = Table.grid(padding=(0, 2))
     for name, text in rows(seen):
         grid.add_row(Text(name, style="bold"), Text(text))
-    board = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
-    for name in _header(seen):
-        board.add_column(name, overflow="ellipsis", no_wrap=True)  # a screen that is drawn again has a fixed height
-    for row in _board(seen):
-        board.add_row(*map(Text, row))
-    bar = ProgressBar(total=seen.planned or 1, completed=seen.done, width=60)
-    return Group(Text(f"search {seen.fingerprint}", style="bold"), bar, grid, *([board] if seen.leaders else []))
+    leaders = Table(box=None, padding=(0, _GAP, 0, 0), pad_edge=False)
+    if seen.leaders:
+        header, lines = board(seen, width, height)
+        for name in header:
+            leaders.add_column(name, no_wrap=True)
+        for row in lines:
+            leaders.add_row(*map(Text, row))
+    bar = Padding(ProgressBar(total=seen.planned or 1, completed=seen.done, width=60), 0)  # alone it would not end its line
+    return Group(Text(f"search {seen.fingerprint}", style="bold"), bar, grid, *([leaders] if seen.leaders else []))

@@ -13,6 +13,8 @@ from flows.report.words import short
 
 WIDTH, HEIGHT = 480, 300
 _LEFT, _RIGHT, _TOP, _BOTTOM = 58, 14, 12, 44
+_LETTER, _BESIDE = 9, 28
+"""Pixels of a letter of a tick, in the larger type of a narrow screen, and beside the ticks for the label of the axis."""
 _STEPS = (1.0, 2.0, 2.5, 5.0, 10.0)
 
 
@@ -46,6 +48,14 @@ class Scale:
         step = max(1.0, math.ceil(step)) if whole else step
         first = math.ceil(self.low / step)
         return [round(index * step, 12) for index in range(first, math.floor(self.high / step) + 1)]
+
+    def fitting(self, whole: bool = False) -> list[float]:
+        """Ticks of a horizontal axis, as many as can stand beside each other."""
+        for most in (6, 5, 4, 3):
+            found = self.ticks(most, whole)
+            if _widest(found) * len(found) <= abs(self.end - self.start):
+                return found
+        return self.ticks(2, whole)
 
 
 @final
@@ -96,8 +106,8 @@ class Chart:
 
     def svg(self) -> Markup:
         """The chart as an element."""
-        x = Scale.of(self._values(0), _LEFT, WIDTH - _RIGHT)
         y = Scale.of(self._values(1), HEIGHT - _BOTTOM, _TOP)
+        x = Scale.of(self._values(0), max(_LEFT, _BESIDE + _widest(y.ticks())), WIDTH - _RIGHT)
         parts = [*_axes(x, y, self)]
         parts += [_area(band, x, y) for band in self.bands]
         parts += [_path(line, x, y) for line in self.lines]
@@ -141,6 +151,11 @@ def interval(value: float, low: float | None, high: float | None, reach: float) 
     return element("svg", {"viewBox": "0 0 160 16", "class": "interval", "aria-hidden": "true"}, *parts)
 
 
+def _widest(ticks: Iterable[float]) -> float:
+    """Pixels that the longest label takes, with a letter between it and the next."""
+    return _LETTER * max((len(short(tick)) + 1 for tick in ticks), default=0)
+
+
 def _axes(x: Scale, y: Scale, chart: Chart) -> list[Markup]:
     left, right, bottom, top = x.start, x.end, y.start, y.end
     parts = []
@@ -148,7 +163,7 @@ def _axes(x: Scale, y: Scale, chart: Chart) -> list[Markup]:
         place = y(tick)
         parts.append(element("line", {"x1": left, "y1": place, "x2": right, "y2": place, "class": "grid"}))
         parts.append(element("text", {"x": left - 6, "y": place + 4, "class": "tick end"}, short(tick)))
-    for tick in x.ticks(whole=chart.whole):
+    for tick in x.fitting(chart.whole):
         place = x(tick)
         parts.append(element("line", {"x1": place, "y1": bottom, "x2": place, "y2": bottom + 4, "class": "axis"}))
         parts.append(element("text", {"x": place, "y": bottom + 17, "class": "tick middle"}, short(tick)))

@@ -31,7 +31,7 @@ def section(facts: Facts) -> Section:
     how = note(
         f"Effect: {facts.measure} of trials with the option, less that of the mean trial, by an additive model of all choices "
         f"(Bayesian linear regression) on {count(found.trials, 'trial')}; those that failed, were turned down or repeat another are left "
-        "out, and those that collapsed count as the worst of the rest. Intervals hold the effect with 95 %; they are shown from "
+        "out, and those that collapsed count as the worst of the rest. Intervals hold the effect with 95%; they are shown from "
         f"{LEAST_OF_OPTION} trials of an option on."
     )
     return Section("choices", title, [*map(paragraph, sentences(found)), *_in_two(table), how], [table])
@@ -76,8 +76,8 @@ def effects_table(facts: Facts, found: Effects) -> Table:
             chosen = "yes" if facts.shipped["decisions"].get(choice) == effect.option else ""
             drawn = interval(effect.value, effect.low, effect.high, reach)
             rows.append((choice, effect.option, chosen, str(effect.trials), f"{effect.value:+.4f}", ends, drawn))
-    header = ("choice", "option", "ships", "trials", "effect", "95 % interval", "drawn")
-    return Table(f"Effect of every option on {facts.measure}", header, rows, frozenset(("trials", "effect", "95 % interval")))
+    header = ("choice", "option", "ships", "trials", "effect", "95% interval", "chart")
+    return Table(f"Effect of every option on {facts.measure}", header, rows, frozenset(("trials", "effect", "95% interval")))
 
 
 def neighbours(facts: Facts) -> list[tuple[Row, str]]:

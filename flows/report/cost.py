@@ -15,7 +15,7 @@ def section(facts: Facts) -> Section:
         "Time: of the process that published the results, on the wall; one that was killed before it is not in it. Seconds in evaluations "
         "are those of all trials, whichever process made them, added up over the workers."
     )
-    return Section("cost", "Time and cost", [_bar(facts), table.html(), how], [table], wide=False)
+    return Section("cost", "Time and cost", [_bar(facts), table.html(), how], [table])
 
 
 def rows(facts: Facts) -> Iterator[tuple[str, str, str, str]]:
@@ -39,7 +39,7 @@ def _done(facts: Facts, stage: str) -> str:
     if stage == "search":
         return _searched(facts)
     if stage == "train":
-        epochs = len({row["epoch"] for row in facts.curve})
+        epochs = max((int(row["epoch"]) for row in facts.curve), default=0)  # not every epoch is evaluated
         return f"{count(len(facts.details['seeds']), 'seed')} of {count(epochs, 'epoch')}"
     variants = facts.manifest.get("variants", {})
     return f"{count(len(variants), 'file')} made, checked, scored and timed: {', '.join(variants)}"

@@ -23,9 +23,7 @@ def section(facts: Facts) -> Section:
     bad = [row for row in facts.trials if row.status not in ("done", "running")]
     title = "Failures by reason"
     if not bad:
-        return Section(
-            "failures", title, [paragraph(f"None of {count(len(facts.trials), 'trial')} failed or was turned down.")], wide=False
-        )
+        return Section("failures", title, [paragraph(f"None of {count(len(facts.trials), 'trial')} failed or was turned down.")])
     groups = Counter((row.status, row.kind) for row in bad)
     rows = [
         (
@@ -39,7 +37,7 @@ def section(facts: Facts) -> Section:
     ]
     table = Table("Trials that did not count", ("status", "reason", "trials", "share", "example"), rows, frozenset(("trials", "share")))
     words = f"{len(bad)} of {count(len(facts.trials), 'trial')} did not count."
-    return Section("failures", title, [paragraph(words), table.html()], [table], wide=False)
+    return Section("failures", title, [paragraph(words), table.html()], [table])
 
 
 def _example(rows: list[Row], status: str, kind: str) -> str:

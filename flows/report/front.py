@@ -1,8 +1,10 @@
 """What it costs to be good: the trials by their measure and each of their costs, and the front that nothing dominates."""
 
+from collections.abc import Mapping, Sequence
+
 from flows.report.charts import Chart, Line, Point, legend
 from flows.report.facts import Facts, Row
-from flows.report.html import Content, Section, Table, Value, element, note, paragraph
+from flows.report.html import Content, Markup, Section, Table, Value, element, note, paragraph
 from flows.report.words import count, figure, label
 from nas.trial import Score
 
@@ -10,25 +12,50 @@ _COSTS = ("latency_ms", "parameters", "flops", "bytes", "peak_memory")
 
 
 def section(facts: Facts) -> Section:
-    """One chart per cost, of which one is shown; without a script too, since buttons of a form choose it."""
+    """One chart per cost, and with several objectives how the front grew, of which one is shown."""
     names = costs(facts)
     if not names or not facts.scored:
         return Section("front", "What it costs to be good", [paragraph("No trial reports a cost.")], wide=False)
-    parts: list[Content] = []
-    if len(names) > 1:
-        # Before the charts and their siblings, because a stylesheet can only look forward.
-        for index, name in enumerate(names):
-            choice: dict[str, Value] = {"type": "radio", "name": "cost", "id": f"cost-{index}", "class": "pick", "checked": index == 0}
-            parts += [element("input", choice), element("label", {"for": f"cost-{index}"}, label(name))]
-    panels = [element("div", {"class": "panel"}, chart(facts, name).svg()) for name in names]
-    tabs = element("div", {"class": "tabs"}, *parts, element("div", {"class": "panels"}, *panels))
-    shown = [("trial", "trial"), ("best", "on the front"), ("winner", "what ships")]
+    marks = legend([("trial", "trial"), ("best", "on the front"), ("winner", "what ships")])
+    panels = {label(name): (chart(facts, name).svg(), marks) for name in names}
     table = members(facts)
     words = note(
-        f"Bars are 95 % intervals of what was measured with noise. On the front: no trial has a better {facts.measure} at no greater cost, "
-        "and a smaller cost counts where the intervals do not touch. A point leads to its trial."
+        f"Bars are 95% intervals of what was measured with noise. On the front: no trial has a better {facts.measure} at no greater cost, "
+        f"and a smaller cost counts where the intervals do not touch. A point leads to its trial.{_quantized(facts, names)}"
     )
-    return Section("front", "What it costs to be good", [tabs, legend(shown), words, table.html()], [table], wide=False)
+    shown = _tabs({**panels, **growth(facts)})
+    return Section("front", "What it costs to be good", [shown, words, table.html()], [table], wide=False)
+
+
+def growth(facts: Facts) -> dict[str, Sequence[Content]]:
+    """With several objectives, how the whole front grew, under the name of its tab."""
+    rows = [(int(row["trial"]), float(row["hypervolume"])) for row in facts.history if row["hypervolume"]]
+    if len(facts.best["objective"]["metrics"]) < 2 or not rows:
+        return {}
+    summary = f"hypervolume of the Pareto front after each trial, in the end {figure(rows[-1][1])}"
+    drawn = Chart(summary, "trial", "hypervolume", lines=[Line(rows, "line best", stepped=True)], whole=True).svg()
+    words = "Hypervolume: what the front dominates above the worst of every objective, in the product of their units."
+    return {"how the front grew": (drawn, note(words))}
+
+
+def _tabs(panels: Mapping[str, Sequence[Content]]) -> Markup:
+    """Panels of which one is shown; without a script too, since buttons of a form choose it."""
+    parts: list[Content] = []
+    if len(panels) > 1:
+        # Before the charts and their siblings, because a stylesheet can only look forward.
+        for index, name in enumerate(panels):
+            choice: dict[str, Value] = {"type": "radio", "name": "cost", "id": f"cost-{index}", "class": "pick", "checked": index == 0}
+            parts += [element("input", choice), element("label", {"for": f"cost-{index}"}, name)]
+    shown = [element("div", {"class": "panel"}, *content) for content in panels.values()]
+    return element("div", {"class": "tabs"}, *parts, element("div", {"class": "panels"}, *shown))
+
+
+def _quantized(facts: Facts, names: Sequence[str]) -> str:
+    """Of a file that computes coarser than the trials did, that it lies elsewhere."""
+    ships, latency = facts.manifest["ships"], facts.manifest["latency"]["ms"]
+    if ships == "float" or "latency_ms" not in names:
+        return ""
+    return f" Trials were measured in floats; the {ships} file that ships takes {figure(latency)} ms."
 
 
 def costs(facts: Facts) -> list[str]:

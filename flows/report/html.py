@@ -90,9 +90,13 @@ class Table:
         return [element("th", {"scope": "row", "class": first[1]}, first[0]), *cells]
 
     def markdown(self) -> str:
-        """The table for Prefect; of cells that are markup the text."""
-        lines = [self.header, ["---:" if name in self.numbers else "---" for name in self.header], *self.rows]
-        return "\n".join([f"**{self.caption}**", "", *(f"| {' | '.join(map(_told, line))} |" for line in lines)])
+        """The table for Prefect; of cells that are markup the text, and no column that holds pictures alone."""
+        rows = [[_told(content) for content in row] for row in self.rows]
+        drawn = {at for at in range(len(self.header)) if self.rows and all(isinstance(row[at], Markup) for row in self.rows)}
+        told = [at for at in range(len(self.header)) if at not in drawn or any(row[at] for row in rows)]
+        ruler = ["---:" if name in self.numbers else "---" for name in self.header]
+        lines = [[line[at] for at in told] for line in ([_told(name) for name in self.header], ruler, *rows)]
+        return "\n".join([f"**{self.caption}**", "", *(f"| {' | '.join(line)} |" for line in lines)])
 
 
 def scrolling(label: str, content: Markup) -> Markup:

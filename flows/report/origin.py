@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from flows import results
 from flows.report.facts import Facts
 from flows.report.html import Markup, Section, Table, element, note
 from flows.report.words import count, figure, settings
@@ -17,13 +18,15 @@ def section(facts: Facts) -> Section:
     """The chain as a table, the way to the winner, and all settings to unfold."""
     chain = Table("From the file to the data", ("link", "what", "identity"), list(links(facts)))
     way = Table("What it descends from", ("trial", facts.measure, "made from", "what is new in it"), list(steps(facts)))
-    parts: list[Markup] = [chain.html()]
+    parts: list[Markup] = [element("div", {"class": "stacked"}, chain.html())]
     if way.rows:
         parts += [
             way.html(),
             note(
                 f"The strategy says what it made a proposal from; what was drawn by chance is made from none. At most {_LATEST} trials are "
-                "shown, the nearest to what ships; `nasflow why` tells the whole chain, and whether each link holds."
+                "shown, the nearest to what ships; ",
+                element("code", None, "nasflow why"),
+                " tells the whole chain, and whether each link holds.",
             ),
         ]
     return Section("origin", "Where it comes from", [*parts, *_unfold(facts)], [chain, *([way] if way.rows else [])])
@@ -38,7 +41,7 @@ def links(facts: Facts) -> Iterator[tuple[str, str, str]]:
     yield "graph", same, manifest["graph"]
     yield "weights", f"seed {metadata['seed']} of {count(len(facts.details['seeds']), 'training')}", f"sha256 {metadata['weights_sha256']}"
     yield "training", *_run(facts.lineages["train"], "results/train")
-    yield "trial", f"trial {metadata['trial']} of {len(facts.trials)}", metadata["canonical"]
+    yield "trial", f"trial {metadata['trial']} of {len(facts.trials)}", "\n".join(results.parts(facts.shipped["decisions"]))
     yield "search", *_run(facts.lineages["search"], "results/search")
     yield "strategy", settings(search["strategy"]), f"seed {search['seed']}, {count(int(search['workers']), 'worker')}"
     yield "space", settings(search["space"]), "results/search/best.json"
@@ -64,7 +67,7 @@ def steps(facts: Facts) -> Iterator[tuple[str, str, str, str]]:
         edits = [f"{name} {before} to {option}" for name, (before, option) in new.items()]
         shown = "; ".join(edits[:4]) + (f"; and {len(edits) - 4} more" if len(edits) > 4 else "")
         named = " and ".join(f"trial {source}" for source in family[number])
-        yield str(number), value, named or "none", shown if sources else "all of it"
+        yield str(number), value, named or "none", (shown or "nothing") if sources else "all of it"
 
 
 def _run(lineage: Mapping[str, Any], place: str) -> tuple[str, str]:

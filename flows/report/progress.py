@@ -11,6 +11,8 @@ from flows.report.words import count, figure, share, verdict
 
 LEAST_RANDOM = 3
 """From fewer random trials no curve is drawn."""
+_NOTHING = 0.1
+"""An interval of a probability that leaves out less than this at both ends tells nothing."""
 
 
 def section(facts: Facts) -> Section:
@@ -20,36 +22,38 @@ def section(facts: Facts) -> Section:
     body: list[Content] = [_chart(facts).svg(), legend(_legend(facts)), *map(paragraph, sentences(facts))]
     body.append(
         note(
-            "Expected best of n: the mean over all ways to draw n of the random trials. Band: where the best of n draws falls in 90 % of "
-            "cases, if the random trials are all there is."
+            "Expected best of n, where n trials could be compared: the mean over all ways to draw n of the random trials. Band: where the "
+            "best of n draws falls in 90% of cases, if the random trials are all there is."
             if curve(facts)
             else "The best so far is of trials in the order of their numbers."
         )
     )
-    body += _volume(facts)
     return Section("progress", "Search against random", body, wide=False)
 
 
 def curve(facts: Facts) -> list[tuple[int, float, float, float]]:
-    """What random search finds: (evaluations, expected best, lowest and highest of the 90 % range); empty with too few random trials."""
+    """What random search finds with n trials, at the n-th that could be compared; empty with too few random trials.
+
+    (trial, expected best, lowest and highest of the 90 % range)
+    """
     values = [facts.sign * row.metrics[facts.measure] for row in _random(facts)]
     if len(values) < LEAST_RANDOM:
         return []
     found = []
-    for number in range(1, len(values) + 1):
-        middle, ends = baseline.expected_best(values, number), baseline.best_range(values, number)
+    for row, drawn in zip(facts.scored, range(1, len(values) + 1), strict=False):
+        middle, ends = baseline.expected_best(values, drawn), baseline.best_range(values, drawn)
         low, high = sorted(facts.sign * end for end in ends)
-        found.append((number, facts.sign * middle, low, high))
+        found.append((row.number, facts.sign * middle, low, high))
     return found
 
 
 def best_so_far(facts: Facts) -> list[tuple[int, float]]:
-    """The best measure after each comparable trial: (place among those that were evaluated and can be compared, value)."""
+    """The best measure after each trial that can be compared: (trial, value)."""
     found: list[tuple[int, float]] = []
     best = -float("inf")
-    for place, row in enumerate(facts.scored, 1):
+    for row in facts.scored:
         best = max(best, facts.sign * row.metrics[facts.measure])
-        found.append((place, facts.sign * best))
+        found.append((row.number, facts.sign * best))
     return found
 
 
@@ -73,23 +77,40 @@ def sentence(facts: Facts) -> str:
     above = f"{found.difference:.4f} above the best of the {len(random)} random ones{noise}"
     return (
         f"{said}: the best of {count(len(rows), 'trial')} is {above if found.difference > 0 else f'one of the {len(random)} random ones'}; "
-        f"random search of as many trials reaches it with a probability of {share(low)} to {share(high)} (95 % interval)"
+        f"{_probability(low, high)}"
     )
 
 
+def _probability(low: float, high: float) -> str:
+    """The interval of a probability, or that it is as good as none."""
+    if low < _NOTHING and high > 1 - _NOTHING:
+        return "the random ones do not tell how probable it is that random search of as many trials reaches it"
+    return f"random search of as many trials reaches it with a probability of {share(low)} to {share(high)} (95% interval)"
+
+
 def sentences(facts: Facts) -> Iterator[str]:
-    """What was found, and how it compares with random search."""
-    if not facts.scored:
-        return
+    """What was found, how it compares with random search, and what no search at all would have given."""
+    if facts.scored:
+        said = sentence(facts)
+        yield from _found(facts)
+        yield f"{said[0].upper()}{said[1:]}."
+        yield from _typical(facts)
+
+
+def besides(facts: Facts) -> Iterator[str]:
+    """The sentences without the comparison with random search."""
+    if facts.scored:
+        yield from _found(facts)
+        yield from _typical(facts)
+
+
+def _found(facts: Facts) -> Iterator[str]:
     best, several = _best(facts, facts.scored), len(facts.best["objective"]["metrics"]) > 1
     alone = f" Here {facts.measure} alone is compared, one of several objectives." if several else ""
     yield (
         f"Best of {count(len(facts.scored), 'comparable trial')}: {facts.measure} {figure(best.metrics[facts.measure])} on select, "
         f"trial {best.number}.{alone}"
     )
-    said = sentence(facts)
-    yield f"{said[0].upper()}{said[1:]}."
-    yield from _typical(facts)
 
 
 def _typical(facts: Facts) -> Iterator[str]:
@@ -102,7 +123,7 @@ def _typical(facts: Facts) -> Iterator[str]:
     yield (
         f"One architecture drawn at random, without any search, has {facts.measure} {figure(mean)} on average of {len(values)} "
         f"(standard deviation {figure(statistics.stdev(values))}); the best found is {figure(facts.sign * (best - mean))} better, "
-        f"and better than {beaten} of them."
+        f"and better than {'all' if beaten == len(values) else beaten} of them."
     )
 
 
@@ -125,36 +146,25 @@ def _random(facts: Facts) -> list[Row]:
 def _chart(facts: Facts) -> Chart:
     measure, random = facts.measure, curve(facts)
     points = []
-    for place, row in enumerate(facts.scored, 1):
+    for row in facts.scored:
         kind = "winner" if row.number == facts.shipped["trial"] else "random" if row.random else "trial"
         words = f"trial {row.number}{', random' if row.random else ''}: {measure} {figure(row.metrics[measure])}"
-        points.append(Point(place, row.metrics[measure], words, row.number, kind))
+        points.append(Point(row.number, row.metrics[measure], words, row.number, kind))
     lines = [Line(best_so_far(facts), "line best", stepped=True)]
     if random:
         lines.append(Line([(number, middle) for number, middle, _, _ in random], "line random"))
     best = best_so_far(facts)[-1][1]
     summary = f"{measure} on select of {len(points)} trials in their order, and the best so far, in the end {figure(best)}"
     bands = [Band([(number, low, high) for number, _, low, high in random], "band")] if random else []
-    return Chart(summary, "evaluation", f"{measure} on select", points, lines, bands, whole=True)
+    return Chart(summary, "trial", f"{measure} on select", points, lines, bands, whole=True)
 
 
 def _legend(facts: Facts) -> Iterator[tuple[str, str]]:
     yield "line best", "best so far"
     if curve(facts):
-        yield from (("line random", "random search, expected best"), ("band", "its 90 % range"))
+        yield from (("line random", "random search, expected best"), ("band", "its 90% range"))
     yield "trial", "trial"
     if any(row.random for row in facts.scored):
         yield "random", "trial drawn at random"
     if any(row.number == facts.shipped["trial"] for row in facts.scored):
         yield "winner", "what ships"
-
-
-def _volume(facts: Facts) -> Iterator[Content]:
-    """With several objectives, how the whole front grew."""
-    rows = [(int(row["trial"]), float(row["hypervolume"])) for row in facts.history if row["hypervolume"]]
-    if len(facts.best["objective"]["metrics"]) < 2 or not rows:
-        return
-    lines = [Line(rows, "line best", stepped=True)]
-    summary = f"hypervolume of the Pareto front after each trial, in the end {figure(rows[-1][1])}"
-    yield Chart(summary, "trial", "hypervolume", lines=lines, whole=True).svg()
-    yield note("Hypervolume: what the front dominates above the worst of every objective, in the product of their units.")

@@ -114,7 +114,22 @@ function prepareDrawing() {
   frame.scrollLeft = (frame.scrollWidth - frame.clientWidth) / 2;
 }
 
+// Paper cannot be unfolded.
+function preparePrinting() {
+  const opened = [];
+  addEventListener("beforeprint", () => {
+    for (const details of document.querySelectorAll("details:not([open])")) {
+      details.open = true;
+      opened.push(details);
+    }
+  });
+  addEventListener("afterprint", () => {
+    for (const details of opened.splice(0)) details.open = false;
+  });
+}
+
 prepareDrawing();
+preparePrinting();
 prepareTheme();
 prepareTips();
 prepareTable();

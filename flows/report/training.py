@@ -36,7 +36,8 @@ def confusion_section(facts: Facts) -> Section:
     """A matrix of actual and predicted classes, or the commonest confusions of many classes."""
     classes, counts = facts.dataset["classes"], Counter(facts.confusion)
     wrong = sum(number for (actual, predicted), number in counts.items() if actual != predicted)
-    words = note(f"{wrong} of {count(len(facts.confusion), 'test image')} are taken for another class by the weights that ship.")
+    floats = "" if facts.manifest["ships"] == "float" else ", in floats"
+    words = note(f"{wrong} of {count(len(facts.confusion), 'test image')} are taken for another class by the weights that ship{floats}.")
     table = _commonest(counts)
     shown = _matrix(classes, counts) if len(classes) <= _CLASSES else table.html()
     return Section("confusion", "Confusion on test", [shown, words], [table] if table.rows else [], wide=False)

@@ -50,7 +50,7 @@ def _metrics(facts: Facts) -> list[str]:
 
 
 def _table(facts: Facts, rows: Sequence[Row], metrics: Sequence[str], choices: Sequence[str]) -> Markup:
-    fixed = [("trial", "number"), ("status", ""), ("drawn", ""), *((label(name), "number") for name in metrics), ("same as", "number")]
+    fixed = [("trial", "number"), ("status", ""), ("random", ""), *((label(name), "number") for name in metrics), ("same as", "number")]
     heads = [_head(name, kind) for name, kind in (*fixed, ("failure", ""))]
     heads += [_head(name, "choice") for name in choices]
     body = [_row(facts, row, metrics, choices) for row in rows]
@@ -70,7 +70,7 @@ def _row(facts: Facts, row: Row, metrics: Sequence[str], choices: Sequence[str])
     cells = [
         element("th", {"scope": "row", "class": "number"}, str(row.number)),
         element("td", None, row.status),
-        element("td", None, "at random" if row.random else ""),
+        element("td", None, "yes" if row.random else ""),
         *(_value(row, name) for name in metrics),
         element("td", {"class": "number"}, "" if row.reused is None else str(row.reused)),
         element("td", {"class": "words"}, row.error.splitlines()[0] if row.error else ""),

@@ -18,15 +18,15 @@ def figure(value: float) -> str:
         return f"{value:,.0f}"
     if abs(value) <= 1 and abs(value) >= 0.1:
         return f"{value:.4f}"
-    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:#.3g}" if value else "0"
 
 
 def short(value: float) -> str:
-    """A number on an axis."""
+    """A round number on an axis, with every digit that it has."""
     for limit, letter in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
         if abs(value) >= limit:
-            return f"{value / limit:.4g}{letter}"
-    return f"{value:.4g}"
+            return f"{value / limit:.10g}{letter}"
+    return f"{value:.10g}"
 
 
 def label(metric: str) -> str:

@@ -173,7 +173,7 @@ def _examples(dataset: Dataset) -> NDArray[np.uint8]:
 
 
 def _rows(manifest: Mapping[str, Any], scored: Mapping[str, float], page: bool) -> list[tuple[str, str]]:
-    parity, inputs = manifest["parity"], manifest["scored_on"]
+    parity, inputs, coarser = manifest["parity"], manifest["scored_on"], manifest["ships"] != "float"
     black, white = inputs["byte_range"]
     name = next(iter(scored))
     before, difference = manifest["test_as_trained"][name], manifest["test_difference"][name]
@@ -186,5 +186,8 @@ def _rows(manifest: Mapping[str, Any], scored: Mapping[str, float], page: bool) 
         ("latency", results.latency(manifest)),
         ("ships", manifest["why"]),
         *[(f"constraint on {name}", words) for name, words in manifest["constraints"].items()],
-        ("parity", f"{parity['examples']} images, agreement {parity['agreement']:.4f}, logits within {parity['largest_difference']:.1e}"),
+        (
+            "parity of floats" if coarser else "parity",
+            f"{parity['examples']} images, agreement {parity['agreement']:.4f}, logits within {parity['largest_difference']:.1e}",
+        ),
     ]

@@ -22,10 +22,10 @@ def run(root: Path, settings: Settings, record: dict[str, Any]) -> None:
         found = facts.read(root / "results")
         parts = page.sections(found)
         text = page.page(found, parts)
-        tables.write(folder / "progress.csv", ["evaluation", "best", "random", "random_low", "random_high"], _progress(found))
+        tables.write(folder / "progress.csv", ["trial", "best", "random", "random_low", "random_high"], _progress(found))
         tables.write(folder / "choices.csv", ["choice", "option", "trials", "effect", "low", "high"], _effects(found))
         atomic.write_text(folder / "tables.md", page.markdown(parts))
-        rows = [("report", f"results/{FILE}"), *answer.rows(found), *(("search", sentence) for sentence in progress.sentences(found))]
+        rows = [("report", f"results/{FILE}"), *answer.rows(found), *(("search", sentence) for sentence in progress.besides(found))]
         atomic.write_json(folder / "summary.json", console.summary("Report", rows))
         report(1, f"results/{FILE}, {len(text.encode()) / 1024:.0f} KiB")
     # After the folder, so that nothing is written when an input has changed meanwhile; a kill in between leaves the stage to run again.
@@ -34,7 +34,7 @@ def run(root: Path, settings: Settings, record: dict[str, Any]) -> None:
 
 def _progress(found: Facts) -> list[list[Any]]:
     random = {number: rest for number, *rest in progress.curve(found)}
-    return [[place, value, *random.get(place, ["", "", ""])] for place, value in progress.best_so_far(found)]
+    return [[number, value, *random.get(number, ["", "", ""])] for number, value in progress.best_so_far(found)]
 
 
 def _effects(found: Facts) -> list[list[Any]]:

@@ -114,9 +114,9 @@ def _shares(before: Search, entry: Search) -> bool:
 
 
 def _about(settings: Settings, entry: Search) -> dict[str, Any]:
-    """What `nasflow runs` wants to know of a search without reading its settings."""
-    device = settings.engine.device or device_of(entry)
-    return {"trials": entry.trials, "metric": entry.objective.metrics[0], "looks": entry.evaluator.looks, "device": device}
+    """What `nasflow runs` and `watch` want to know of a search without reading its settings."""
+    device, metrics = settings.engine.device or device_of(entry), entry.objective.metrics
+    return {"trials": entry.trials, "metric": metrics[0], "metrics": metrics, "looks": entry.evaluator.looks, "device": device}
 
 
 def device_of(entry: Search) -> str:

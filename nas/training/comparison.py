@@ -47,12 +47,19 @@ def compare(first: Measured, second: Measured, *, share: bool) -> Comparison:
     were measured: binomial, with two successes and two failures added, so that a share of 0 or 1 is not taken for certain
     (Agresti and Coull 1998, Approximate is better than exact for interval estimation of binomial proportions).
     """
-    variance = 0.0
-    for side in (first, second):
-        if len(side.scores) > 1:
-            variance += statistics.variance(side.scores) / len(side.scores)
-        if share:
-            count = side.examples + 4
-            middle = (side.mean * side.examples + 2) / count
-            variance += middle * (1 - middle) / count
-    return Comparison(second.mean - first.mean, 2 * math.sqrt(variance))
+    noise = 2 * math.sqrt(_variance(first, share) + _variance(second, share))
+    return Comparison(second.mean - first.mean, noise)
+
+
+def standard_error(side: Measured, *, share: bool) -> float:
+    """Return the standard error of one measurement, as `compare` has it."""
+    return math.sqrt(_variance(side, share))
+
+
+def _variance(side: Measured, share: bool) -> float:
+    variance = statistics.variance(side.scores) / len(side.scores) if len(side.scores) > 1 else 0.0
+    if share:
+        count = side.examples + 4
+        middle = (side.mean * side.examples + 2) / count
+        variance += middle * (1 - middle) / count
+    return variance

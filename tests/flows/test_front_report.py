@@ -8,11 +8,12 @@ from typing import Any
 import pytest
 from small_images import task_of
 
-from flows import front_report
+from flows import front_report, search_report
 from flows.candidates import FILE
 from flows.searches import Search
 from nas.architecture import Architecture
 from nas.evaluators.base import Evaluator
+from nas.evaluators.scratch import Scratch
 from nas.finalists import Finalist, assessed
 from nas.objective import Objective
 from nas.trial import Proposal, Report, Trial
@@ -119,3 +120,15 @@ def test_what_dvc_draws_has_the_same_columns_whatever_the_objective(tmp_path: Pa
     assert rows[0] == ["trial", "cost", "score", "low", "high", "kind", "cost_is", "score_is"]
     assert rows[1] == ["0", "3.0", "0.9", "2.75", "3.25", "front", "latency_ms", "accuracy"]
     assert rows[2][5] == "dominated"
+
+
+def test_the_leaderboard_shows_all_that_is_searched_for_and_what_networks_cost() -> None:
+    objective = Objective(metrics=("accuracy", "-bytes"))
+    board = search_report.Board(objective, Scratch())
+    line = board.add(trial_of(0, objective, accuracy=0.98765, bytes=1234.0, parameters=86490.0, latency_ms=0.061234))
+    board.add(trial_of(1, objective, accuracy=0.5, bytes=1000.0))
+    assert line == "best accuracy 0.9877 (trial 0)"
+    first, second = board.rows()
+    known = {"accuracy": 0.9877, "bytes": 1234, "parameters": 86490, "latency_ms": 0.06123}
+    assert first == {"trial": 0, **known, "architecture": "number 0"}
+    assert second == {"trial": 1, "accuracy": 0.5, "bytes": 1000, "architecture": "number 1"}, "what is not known is not shown as zero"

@@ -29,4 +29,4 @@ def test_the_winner_by_proxies_is_trained_and_ships(tmp_path: Path) -> None:
     files = {path.name for path in (tmp_path / "results" / "report").iterdir()}
     assert files == {"choices.csv", "lineage.json", "progress.csv", "summary.json", "tables.md"}
     [row, *_] = (tmp_path / "results" / "report" / "progress.csv").read_text().splitlines()[1:]
-    assert row.startswith("1,")
+    assert row.startswith(f"{project.read('search/best.json')['trial']},")

@@ -22,7 +22,7 @@ from nas.architecture import Architecture
 from nas.journal import FileJournal
 from nas.trial import Proposal, Report, Score, Trial
 
-GLANCE = Glance("ab" * 8, "running", "", "2026-01-02 03:04:05", 4, 32, 1, "accuracy", (), {"time": 1}, 8.0)
+GLANCE = Glance("ab" * 8, "running", "", "2026-01-02 03:04:05", 4, 32, 1, ("accuracy",), (), {"time": 1}, 8.0)
 
 
 def scored(number: int, accuracy: float, steps: int | None = None) -> Trial:
@@ -62,9 +62,9 @@ def test_a_glance_tells_what_the_journal_holds(tmp_path: Path) -> None:
     make_run(tmp_path, "a")
     seen = looked(tmp_path)
     assert (seen.fingerprint, seen.state, seen.done, seen.planned, seen.rejected) == ("a" * 16, "running", 8, 32, 1)
-    assert (seen.metric, dict(seen.failed), seen.per_minute, seen.left) == ("accuracy", {"time": 1}, None, None)
+    assert (seen.metrics, dict(seen.failed), seen.per_minute, seen.left) == (("accuracy",), {"time": 1}, None, None)
     assert [leader.trial for leader in seen.leaders] == [3, 4, 5, 6, 7], "of equal ones the first"
-    assert seen.leaders[0] == Leader(3, 0.9, 1500, "a [x]")
+    assert seen.leaders[0] == Leader(3, (0.9,), 1500, {"a": "[x]"})
 
 
 def test_where_trials_only_train_shared_weights_the_looks_lead(tmp_path: Path) -> None:
@@ -193,12 +193,73 @@ def test_it_ends_with_the_search(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_the_screen_shows_names_in_brackets_as_they_are() -> None:
-    seen = replace(GLANCE, leaders=(Leader(3, 0.91234, 1500, "a [x]"),), note="the file [red] is gone")
+    seen = replace(GLANCE, leaders=(Leader(3, (0.91234,), 1500, {"a": "[x]"}),), note="the file [red] is gone")
     shown = Console(width=100, record=True, file=open(os.devnull, "w"))  # noqa: SIM115
-    shown.print(watch._screen(seen))
+    shown.print(watch._screen(seen, 100, 24))
     text = shown.export_text()
     for part in ("search abab", "4/32 trials", "8 per minute, 3 min 30 s left", "0.9123", "a [x]", "the file [red] is gone"):
         assert part in text
+
+
+CHOICES = {f"stage_{stage}.block_{block}.{name}": "1" for stage in range(2) for block in range(2) for name in ("kernel", "expansion")}
+LEADERS = (
+    Leader(17, (0.98765, 0.0712), 1_234_567, CHOICES),
+    Leader(3, (0.95, 0.0312), 86_490, {**CHOICES, "stage_1.block_0.kernel": "5", "stage_1.block_1.kernel": "7"}),
+    Leader(9, (0.9, 0.03), 86_490, CHOICES),
+)
+
+
+@pytest.mark.parametrize("width", [60, 80, 120])
+def test_figures_keep_their_width_in_a_narrow_terminal_and_architectures_give_way(width: int) -> None:
+    seen = replace(GLANCE, metrics=("accuracy", "latency_ms"), leaders=LEADERS)
+    shown = Console(width=width, record=True, file=open(os.devnull, "w"))  # noqa: SIM115
+    shown.print(watch._screen(seen, width, 60))
+    lines = [line.rstrip() for line in shown.export_text().splitlines()]
+    assert max(map(len, lines)) <= width
+    assert lines[2].split() == ["state", "running", "since", "2026-01-02", "03:04:05"], "below the bar"
+    [head] = [at for at, line in enumerate(lines) if line.startswith("trial ")]
+    assert lines[head].split() == ["trial", "accuracy", "latency_ms", "parameters", "architecture"]
+    figures = [line.split()[:4] for line in lines[head + 1 :] if line[0] != " "]
+    assert figures == [["17", "0.9877", "0.0712", "1,234,567"], ["3", "0.95", "0.0312", "86,490"], ["9", "0.9", "0.03", "86,490"]]
+    told = " ".join(" ".join(lines[head + 1 :]).split())
+    assert "as 17, but" in told, "of the others what is different"
+    assert lines[-1].endswith("as 17")
+    assert "kernel 7" in told
+    assert "…" not in told
+
+
+def test_the_screen_is_no_higher_than_the_terminal() -> None:
+    seen = replace(GLANCE, metrics=("accuracy", "latency_ms"), leaders=LEADERS, note="a note")
+    shown = Console(width=60, record=True, file=open(os.devnull, "w"))  # noqa: SIM115
+    shown.print(watch._screen(seen, 60, 14))
+    lines = [line.rstrip() for line in shown.export_text().splitlines()]
+    assert len(lines) <= 14
+    assert sum("…" in line for line in lines) == 2, "what is cut says so"
+
+
+def test_a_search_that_has_ended_is_left_on_the_screen_whole(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setenv("COLUMNS", "60")
+    monkeypatch.setenv("LINES", "14")
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    seen = replace(GLANCE, metrics=("accuracy", "latency_ms"), leaders=LEADERS)
+    watch._follow_live(lambda: replace(seen, state="finished"), seen, 0.0)
+    first, _, last = capsys.readouterr().out.partition("finished")
+    assert "…" in first
+    assert "…" not in last
+
+
+def test_a_file_gets_every_leader_in_one_line() -> None:
+    header, leaders = watch.board(replace(GLANCE, metrics=("parameters",), leaders=(replace(LEADERS[0], values=(1_234_567.0,)),)))
+    assert header == ["trial", "parameters", "architecture"], "what is searched for is not told twice"
+    assert leaders[0][:2] == ["17", "1,234,567"]
+    assert leaders[0][2].startswith("stage_0.block_0: kernel 1, expansion 1; stage_0.block_1: ")
+
+
+def test_a_search_tells_all_its_objectives(tmp_path: Path) -> None:
+    make_run(tmp_path, "a", metrics=["-parameters", "accuracy"])
+    seen = looked(tmp_path)
+    assert (seen.metrics, seen.leaders[0].values) == (("parameters", "accuracy"), (1500, 0.9))
+    assert ("best", "parameters 1,500, accuracy 0.9 (trial 3)") in watch.rows(seen)
 
 
 def test_a_real_search_is_watched_to_its_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -22,7 +22,8 @@ def facts(tmp_path: Path) -> Facts:
 
 def test_random_search_is_compared_as_far_as_its_trials_tell(facts: Facts) -> None:
     curve = progress.curve(facts)
-    assert [row[0] for row in curve] == [1, 2, 3, 4]
+    assert [row[0] for row in curve] == [0, 1, 2, 4], "where so many could be compared: trial 3 failed"
+    assert [row[0] for row in progress.best_so_far(facts)] == [row.number for row in facts.scored]
     values = [facts.trials[number].metrics["accuracy"] for number in (0, 1, 2, 4)]
     assert curve[0][1] == pytest.approx(sum(values) / 4)
     assert curve[-1][1] == max(values)
@@ -69,6 +70,5 @@ def test_a_search_that_beats_many_random_trials_says_so(tmp_path: Path) -> None:
         row |= {"status": "done", "accuracy": 0.8, "score": 0.8, "reused": ""}
     rows[79] |= {"accuracy": 0.99, "score": 0.99}
     found = read(write_results(tmp_path, trials=rows, search_telemetry={"random": list(range(14, 79))}))
-    low, high = (float(text) for text in re.findall(r"([\d.]+)%", progress.sentence(found))[-2:])
-    assert (low, high > 95) == (0, True)  # 65 random trials do not bound what 78 would find
+    assert "the random ones do not tell how probable it is" in progress.sentence(found)  # 65 random trials do not bound what 78 would find
     assert "better beyond noise" in progress.sentence(found)

@@ -9,7 +9,9 @@ from playwright.sync_api import Browser, Page, expect
 from reported_results import WINNER, trial_rows, write_results
 
 from flows.report import page as pages
+from flows.report.charts import Chart, Point
 from flows.report.facts import read
+from flows.report.html import Markup, element, join
 
 
 @pytest.fixture(scope="module")
@@ -125,8 +127,56 @@ def test_it_prints_without_a_script(browser: Browser, address: str, tmp_path: Pa
     expect(page.locator(f"#trial-{WINNER}")).to_be_visible()
     assert page.pdf(path=tmp_path / "report.pdf").startswith(b"%PDF")
     page.emulate_media(media="print")
-    expect(page.locator("nav")).to_be_hidden()
+    for controls in ("nav", "#theme", ".tools", ".pick", ".pick + label"):
+        assert page.locator(controls).evaluate_all("found => found.filter(one => one.checkVisibility()).length") == 0, controls
+    assert page.locator(".panel").evaluate_all(VISIBLE) == [True, True], "no button chooses one of them"
+    closed = page.locator("details pre")
+    assert closed.evaluate_all(VISIBLE) == [True] * closed.count()
     context.close()
+
+
+def test_what_is_closed_is_opened_for_paper_and_closed_again(opened: Page) -> None:
+    states = "() => [...document.querySelectorAll('details')].map((one) => one.open)"
+    opened.locator("details summary").first.click()
+    before = opened.evaluate(states)
+    assert (before[0], any(before[1:])) == (True, False)
+    opened.evaluate("() => dispatchEvent(new Event('beforeprint'))")
+    assert all(opened.evaluate(states))
+    opened.evaluate("() => dispatchEvent(new Event('afterprint'))")
+    assert opened.evaluate(states) == before
+
+
+@pytest.mark.parametrize("width", [390, 1280])
+def test_no_text_of_a_chart_lies_over_another_or_is_cut_off(browser: Browser, tmp_path: Path, width: int) -> None:
+    """Whatever the numbers are: small steps far from zero, large ones, some below zero, and some that are all but equal."""
+    ranges = [(0.0021, 0.0034), (-0.00012, 0.00017), (1_234_000, 1_236_500), (0.98011, 0.98139), (12, 12_000_000), (3e-6, 8e-6)]
+    marks = [[Point(x, y, "") for x, y in zip(own, other, strict=True)] for own, other in zip(ranges, ranges[1:] + ranges[:1], strict=True)]
+    body = join([element("section", {"class": "card"}, Chart("a chart", "latency, ms", "hypervolume", points).svg()) for points in marks])
+    style = Markup((Path(pages.__file__).parent / "style.css").read_text())
+    path = tmp_path / "charts.html"
+    viewport = element("meta", {"name": "viewport", "content": "width=device-width"})
+    path.write_text(element("html", None, viewport, element("style", None, style), element("body", None, body)))
+    page = browser.new_context(offline=True, viewport={"width": width, "height": 800}).new_page()
+    page.goto(path.as_uri())
+    assert page.evaluate(OVERLAPS) == []
+    labels = page.locator(".tick").evaluate_all("found => found.map(one => one.textContent)")
+    assert len(labels) > 50
+    assert {"0.98025", "-0.0001", "12.5M", "1.2355M"} <= set(labels), "every digit that tells two apart"
+    page.context.close()
+
+
+VISIBLE = "found => found.map((one) => one.checkVisibility() && one.getBoundingClientRect().height > 20)"
+OVERLAPS = """
+() => [...document.querySelectorAll("svg.chart")].flatMap((chart) => {
+  const boxes = [...chart.querySelectorAll("text")].map((text) => [text.textContent, text.getBoundingClientRect()]);
+  const card = chart.closest(".card").getBoundingClientRect();
+  const out = boxes.filter(([, box]) => box.left < card.left || box.right > card.right).map(([text]) => `${text} is cut off`);
+  return out.concat(boxes.flatMap(([text, one], at) => boxes.slice(at + 1).filter(([, other]) =>
+    one.left < other.right - 1 && other.left < one.right - 1 && one.top < other.bottom - 1 && other.top < one.bottom - 1
+  ).map(([other]) => `${text} over ${other}`)));
+})
+"""
+"""Which texts of the charts share pixels, and which leave the card."""
 
 
 CONTRAST = """
