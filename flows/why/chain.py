@@ -78,8 +78,8 @@ class Chain:
         if self.state == State.HOLDS:
             return f"{self.file}: the chain is whole, from the file to the commit"
         if self.state == State.BROKEN:
-            return f"{self.file}: the chain is broken at {_listed(named[State.BROKEN])}"
-        return f"{self.file}: nothing is broken, but {_listed(named[State.OPEN])} could not be checked as a whole"
+            return f"{self.file}: the chain is broken at {listed(named[State.BROKEN])}"
+        return f"{self.file}: nothing is broken, but {listed(named[State.OPEN])} could not be checked as a whole"
 
     def as_json(self) -> dict[str, Any]:
         """Plain JSON values: {"file", "state", "links": [...], "ancestors": [...]}."""
@@ -87,6 +87,7 @@ class Chain:
         return {"file": self.file, "state": self.state.value, "links": links, "ancestors": [asdict(one) for one in self.ancestors]}
 
 
-def _listed(names: Sequence[str]) -> str:
+def listed(names: Sequence[str]) -> str:
+    """Names as a person lists them; there is one at least."""
     *first, last = names
     return f"{', '.join(first)} and {last}" if first else last

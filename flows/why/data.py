@@ -60,6 +60,12 @@ def originals(evidence: Evidence) -> Link:
     return Link("source", f"made from {'the files of the user' if files else 'data that a library brings'}", facts, broken, unchecked)
 
 
+def notes(evidence: Evidence) -> list[str]:
+    """The files by which DVC tracks what the user's files are, or lie in."""
+    places = [place for path in _files(evidence) for place in (Path(path), *Path(path).parents)[:-1]]
+    return [note for note in dict.fromkeys(f"{place.as_posix()}.dvc" for place in places) if (evidence.root / note).is_file()]
+
+
 def _digests(evidence: Evidence) -> dict[str, str]:
     """The digest of the data, by who names it."""
     found = {}

@@ -76,7 +76,7 @@ def test_hashes_of_files_and_folders_are_dvcs_own(project: Project) -> None:
     stages = "stages:\n  one:\n    cmd: echo x > made\n    deps: [out]\n    outs: [made]\n"
     (project.root / "dvc.yaml").write_text(stages)
     project.dvc("repro", "-q")
-    locked = evidence.parse_lock((project.root / "dvc.lock").read_text())["one"]
+    locked = evidence.read_lock(project.root)["one"]
     assert hashes.of_path(project.root / "out") == locked.reads["out"]
     assert hashes.of_path(project.root / "made") == locked.writes["made"]
     assert hashes.of_path(project.root / "nothing") is None
