@@ -1,12 +1,12 @@
 """The summary a person reads at the end of a run, from what the stages published."""
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from flows import console
+from flows import console, records
 from flows.candidates import FILE
+from flows.records import shown
 
 SOURCES = ("search/best.json", "train/details.json", "export/manifest.json")
 PLOTS = ("search/progress.png", "search/pareto.png", "train/training.png", "train/confusion.png")
@@ -18,10 +18,7 @@ _VERDICTS = {"within noise": "within noise", "higher": "higher than the search s
 def show(root: Path) -> None:
     """Print the winner, its scores, the file and the plots. Raises ValueError when there are no results yet."""
     results = root / "results"
-    try:
-        best, trained, manifest = (_read(results / name) for name in SOURCES)
-    except FileNotFoundError as error:
-        raise ValueError(f"{error.filename} does not exist: run `nasflow run` first") from error
+    best, trained, manifest = (records.read(results / name) for name in SOURCES)
     best |= _shipped(results)
     rows = [("best architecture", words(best)), ("parameters", f"{best['metrics']['select']['parameters']:,.0f}")]
     rows += scores(trained)
@@ -31,19 +28,19 @@ def show(root: Path) -> None:
         *((f"demanded {name}", f"{held}: met") for name, held in manifest["constraints"].items()),
         ("model", model(manifest)),
         ("variant", manifest["why"]),
-        ("file", str(results / "export" / "model.onnx")),
-        ("try it", f"python {results / 'export' / 'predict.py'} IMAGE"),
-        ("in a browser", str(page) if page.exists() else "nasflow run --set export.web=true adds a page that runs the model"),
-        *([("report", str(results / "report.html"))] if (results / "report.html").exists() else []),
-        ("plots", "\n".join(str(results / name) for name in PLOTS if (results / name).exists())),
+        ("file", shown(results / "export" / "model.onnx")),
+        ("try it", f"python {shown(results / 'export' / 'predict.py')} IMAGE"),
+        ("in a browser", shown(page) if page.exists() else "nasflow run --set export.web=true adds a page that runs the model"),
+        *([("report", shown(results / "report.html"))] if (results / "report.html").exists() else []),
+        ("plots", "\n".join(shown(results / name) for name in PLOTS if (results / name).exists())),
     ]
     console.table("nasflow", rows)
 
 
 def _shipped(results: Path) -> dict[str, Any]:
     """What the search says of the candidate that was trained, which need not be its winner; nothing where it does not offer it."""
-    trial = _read(results / "train" / "architecture.json")["trial"]
-    offered: list[dict[str, Any]] = json.loads((results / "search" / FILE).read_text())
+    trial = records.read(results / "train" / "architecture.json", "trial")["trial"]
+    offered = records.read_list(results / "search" / FILE, "trial")
     return next((candidate for candidate in offered if candidate["trial"] == trial), {})
 
 
@@ -55,7 +52,7 @@ def show_after(root: Path, stages: Sequence[str]) -> None:
         return
     for path in (results / stage / "summary.json" for stage in stages):
         if path.exists():
-            summary = _read(path)
+            summary = records.read(path, "title", "lines")
             console.table(summary["title"], [(str(label), str(value)) for label, value in summary["lines"]])
 
 
@@ -108,8 +105,3 @@ def scores(metrics: Mapping[str, Any]) -> list[tuple[str, str]]:
         *([("against search", _against(comparison))] if comparison is not None else []),
         ("ships", f"seed {metrics['shipped']['seed']}, {name} {metrics['shipped'][name]:.4f} on test"),
     ]
-
-
-def _read(path: Path) -> dict[str, Any]:
-    content: dict[str, Any] = json.loads(path.read_text())
-    return content

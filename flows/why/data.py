@@ -5,9 +5,10 @@ from pathlib import Path
 from typing import Any
 
 from flows import lineage
+from flows.records import RESTORE
 from flows.why import hashes
 from flows.why.chain import Link
-from flows.why.evidence import RESTORE, Evidence, of_stage
+from flows.why.evidence import Evidence, of_stage
 from nas.data.dataset import SPLITS, Dataset, array_file
 from nas.data.errors import DataError
 

@@ -4,8 +4,9 @@ import csv
 from collections.abc import Mapping, Sequence
 from typing import Any, final
 
+from flows.records import PULL, RESTORE
 from flows.why.chain import Ancestor, Link
-from flows.why.evidence import PULL, RESTORE, Evidence
+from flows.why.evidence import Evidence, untold
 from nas.ancestry import ancestors, changed, named
 
 Row = Mapping[str, str]
@@ -29,8 +30,9 @@ def descended(evidence: Evidence) -> tuple[Link, Link, list[Ancestor]]:
     """The link of the trial, the link of its ancestors, and these, nearest first."""
     winner = evidence.record("train/architecture.json")
     if not winner:
-        absent = evidence.absent("train/architecture.json")
-        return Link("trial", "the trial is not known", (), absent), Link("ancestors", "the ancestors are not known", (), absent), []
+        titles = ("trial", "the trial is not known"), ("ancestors", "the ancestors are not known")
+        first, second = (Link(name, title, (), (), untold("train/architecture.json")) for name, title in titles)
+        return first, second, []
     try:
         trials = Trials(evidence)
     except ValueError as error:

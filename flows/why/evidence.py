@@ -1,19 +1,17 @@
 """What there is to tell from: dvc.lock and the records among the results, read once; a record that is missing is named."""
 
-import json
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, final
 
-from flows import lineage
+from flows import lineage, records
+from flows.records import PULL, RESTORE, RecordError
 from flows.why import git, hashes
 
 STAGES = ("export", "train", "search", "prepare")
 """The stages that a chain goes through, from the file back."""
 LOCK = "dvc.lock"
-PULL = "bring it back with `dvc pull`, or run `nasflow run`"
-RESTORE = "bring the right one back with `dvc pull --force`, or run `nasflow run`"
 _SHOWN = 12
 
 
@@ -45,10 +43,6 @@ class Evidence:
         """A record, such as `export/manifest.json`; empty where there is none, which `missing` says."""
         return self.records.get(path, {})
 
-    def absent(self, *paths: str) -> list[str]:
-        """A sentence for each of these records that cannot be read."""
-        return [self.missing[path] for path in paths if path in self.missing]
-
     def gone(self, path: str) -> str:
         """That a result is missing, and how to bring it back."""
         return f"{path} is missing: {self._from_git(path) or PULL}"
@@ -75,23 +69,15 @@ def gather(root: Path) -> Evidence:
         known = git.content(root, "HEAD", LOCK) is not None
         cure = f"restore it with `git checkout HEAD -- {LOCK}`" if known else "call it in the folder of a project that ran"
         raise ValueError(f"{root} holds no {LOCK}, so nothing says how its results were made: {cure}")
-    records, missing = {}, {}
+    found, missing = {}, {}
     for name in RECORDS:
-        path = f"results/{name}"
         try:
-            content = json.loads((root / path).read_text())
-        except (FileNotFoundError, NotADirectoryError):
-            missing[name] = f"{path} is missing: {PULL}"
-        except (ValueError, OSError):
-            missing[name] = f"{path} is no JSON: {RESTORE}"
-        else:
-            if isinstance(content, dict):
-                records[name] = content
-            else:
-                missing[name] = f"{path} is not the record that a stage writes: {RESTORE}"
+            found[name] = records.read(root / "results" / name)
+        except RecordError as error:
+            missing[name] = str(error)
     stages = lineage.declared(root).values() if (root / "dvc.yaml").exists() else ()
     in_git = [path for stage in stages for path in stage.in_git]
-    return Evidence(root, read_lock(root), records, missing, in_git)
+    return Evidence(root, read_lock(root), found, missing, in_git)
 
 
 def read_lock(root: Path) -> dict[str, Locked]:
@@ -109,10 +95,15 @@ def _locked(entry: Mapping[str, Any]) -> Locked:
     return Locked(reads, writes, settings)
 
 
+def untold(path: str) -> list[str]:
+    """That something is told from a record that cannot be read; the link of its stage says why, and how to bring it back."""
+    return [f"this is told from results/{path}, which cannot be read"]
+
+
 def of_stage(evidence: Evidence, stage: str, needed: tuple[str, ...]) -> tuple[list[str], list[str]]:
     """Hold what a stage read and wrote to dvc.lock; returns what is broken, and what could not be checked.
 
-    `needed`: the results that the chain is told from. Others may be left in the remote.
+    `needed`: the results that the chain is told from, beside the records. Others may be left in the remote.
     """
     locked = evidence.locked.get(stage)
     if locked is None:
@@ -122,7 +113,9 @@ def of_stage(evidence: Evidence, stage: str, needed: tuple[str, ...]) -> tuple[l
     unchecked: list[str] = []
     for path, recorded in locked.writes.items():
         found = hashes.of_path(evidence.root / path)
-        if found is None:
+        if sentence := evidence.missing.get(path.removeprefix("results/")):
+            broken.append(sentence)
+        elif found is None:
             (broken if path.removeprefix(f"results/{stage}/") in needed else unchecked).append(evidence.gone(path))
         elif found != recorded:
             broken += [

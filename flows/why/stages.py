@@ -6,9 +6,10 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from export.bill import FILE
+from flows.records import RESTORE
 from flows.run_folder import fingerprint
 from flows.why.chain import Link
-from flows.why.evidence import RESTORE, Evidence, of_stage
+from flows.why.evidence import Evidence, of_stage, untold
 
 _AGAIN = "one of the two was altered; `nasflow run` makes both again"
 
@@ -34,10 +35,9 @@ def exported(evidence: Evidence) -> Link:
 def trained(evidence: Evidence) -> Link:
     """How the weights came about."""
     winner, details = evidence.record("train/architecture.json"), evidence.record("train/details.json")
-    broken = evidence.absent("train/architecture.json", "train/details.json")
-    more, unchecked = of_stage(evidence, "train", ("model.safetensors", "lineage.json"))
+    broken, unchecked = of_stage(evidence, "train", ("model.safetensors", "lineage.json"))
     told = evidence.record("export/manifest.json").get("metadata", {})
-    broken += [*_new(broken, more), *_told(told, winner, ("train", "seed")), *_named(winner, "train", "results/train/architecture.json")]
+    broken += [*_told(told, winner, ("train", "seed")), *_named(winner, "train", "results/train/architecture.json")]
     facts = []
     if winner and details:
         metric, seeds = details["metric"], details["seeds"]
@@ -55,7 +55,7 @@ def decided(evidence: Evidence) -> Link:
     winner, best = evidence.record("train/architecture.json"), evidence.record("search/best.json")
     told, broken = evidence.record("export/manifest.json").get("metadata", {}), []
     if not winner:
-        return Link("architecture", "the architecture is not known", (), evidence.absent("train/architecture.json"))
+        return Link("architecture", "the architecture is not known", (), (), untold("train/architecture.json"))
     if told and json.loads(told["architecture"]) != winner["architecture"]:
         broken.append(f"the model's metadata name another architecture than results/train/architecture.json: {_AGAIN}")
     broken += _told(told, winner, ("trial", "canonical"))
@@ -75,10 +75,9 @@ def decided(evidence: Evidence) -> Link:
 def searched(evidence: Evidence) -> Link:
     """How the architecture was found."""
     winner, best = evidence.record("train/architecture.json"), evidence.record("search/best.json")
-    broken = evidence.absent("search/best.json")
-    more, unchecked = of_stage(evidence, "search", ("candidates.json", "trials.csv", "lineage.json"))
+    broken, unchecked = of_stage(evidence, "search", ("candidates.json", "trials.csv", "lineage.json"))
     told = evidence.record("export/manifest.json").get("metadata", {})
-    broken += [*_new(broken, more), *_told(told, best, ("search",)), *_named(best, "search", "results/search/best.json")]
+    broken += [*_told(told, best, ("search",)), *_named(best, "search", "results/search/best.json")]
     if best and winner and best["search"] != winner["search"]:
         broken.append(f"the winner was found by search {winner['search']}, but results/search holds {best['search']}: run `nasflow run`")
     facts = []
@@ -143,10 +142,6 @@ def _named(record: Mapping[str, Any], stage: str, path: str) -> Iterator[str]:
     inputs = record.get("inputs", {}).get(stage)
     if inputs is not None and fingerprint(inputs) != record[stage]:
         yield f"{path} names the run {record[stage]}, but the inputs in it have the digest {fingerprint(inputs)}: it was altered; {RESTORE}"
-
-
-def _new(known: list[str], more: list[str]) -> list[str]:
-    return [sentence for sentence in more if sentence not in known]
 
 
 def _settings(record: Mapping[str, Any], stage: str, names: tuple[str, ...]) -> str:

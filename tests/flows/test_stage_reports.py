@@ -15,7 +15,7 @@ def test_the_winner_is_told_part_by_part() -> None:
 
 
 def test_the_summary_asks_for_a_run_when_there_is_none(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="run `nasflow run` first"):
+    with pytest.raises(ValueError, match=r"results/search/best.json is missing: .* or run `nasflow run`"):
         results.show(tmp_path)
 
 
