@@ -83,7 +83,11 @@ def choose(floats: Variant, int8: Variant | None, metric: str, sign: int, loss: 
     verdict = verdict_between(int8.measurement, floats.measurement)
     times = int8.measurement.ratio.middle / floats.measurement.ratio.middle
     lost = sign * (floats.confirm.get(metric, 0.0) - int8.confirm.get(metric, 0.0))
-    words = f"int8 is {_WORDS[verdict]} here ({times:.2f} times the time of floats) and loses {lost:.4f} of {metric} on confirm"
+    words = f"int8 is {_WORDS[verdict]} here ({times:.2f} times the time of floats) and {_changed(lost)} of {metric} on confirm"
     if verdict == "faster" and lost <= loss:
         return int8, f"int8: {words}"
     return floats, f"floats: {words}"
+
+
+def _changed(lost: float) -> str:
+    return f"gains {-lost:.4f}" if lost < 0 else f"loses {lost:.4f}"

@@ -11,6 +11,7 @@ import torch
 from pydantic import BaseModel, ValidationError
 
 from flows import environment
+from flows.records import told
 from flows.why import evidence, hashes
 from nas import checkpoint
 from nas.components import sentences
@@ -20,6 +21,8 @@ TOLERANCE = 0.01
 """How far numbers may be apart to be called equal: absolute, relative where the recorded one is beyond 1."""
 Answer = Literal["bit-identical", "equal within tolerance", "differs"]
 _MISSING = "nothing"
+_EXACT = 2.0**53
+"""Below it every whole number is one float, so that it can be shown without a fraction."""
 _Settings = TypeVar("_Settings", bound=BaseModel)
 
 
@@ -90,9 +93,9 @@ def figures(recorded: Mapping[str, float], again: Mapping[str, float]) -> list[t
         if before is None or after is None:
             rows.append((name, f"{_shown(before)} recorded, {_shown(after)} now"))
         elif _same_bits(before, after):
-            rows.append((name, f"{before!r}, the same bits"))
+            rows.append((name, f"{_shown(before)}, the same bits"))
         else:
-            rows.append((name, f"{before!r} recorded, {after!r} now: {after - before:+.3g}"))
+            rows.append((name, f"{_shown(before)} recorded, {_shown(after)} now: {after - before:+.3g}"))
     return rows
 
 
@@ -183,7 +186,9 @@ def _close(one: float, other: float, tolerance: float) -> bool:
 
 
 def _shown(value: float | None) -> str:
-    return _MISSING if value is None else repr(value)
+    if value is None:
+        return _MISSING
+    return f"{value:.0f}" if float(value).is_integer() and abs(value) < _EXACT else repr(value)
 
 
 def _load(path: Path) -> Any:
@@ -215,4 +220,4 @@ def _leaves(prefix: str, was: Any, now: Any) -> Iterator[tuple[str, str, str]]:
         for index, (before, after) in enumerate(zip(was, now, strict=True)):
             yield from _leaves(f"{prefix}.{index}", before, after)
     elif was != now:
-        yield prefix, str(was), str(now)
+        yield prefix, told(was), told(now)

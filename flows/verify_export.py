@@ -12,6 +12,7 @@ from export.bundle import manifest_of
 from export.check import ParityError, check
 from export.to_onnx import to_onnx
 from flows import lineage, records, settings, verify
+from flows.records import told
 from flows.settings import Export
 from flows.stages import export as stage
 from flows.variants import FLOAT
@@ -53,7 +54,11 @@ def exported(root: Path) -> Verdict:
     causes = [*(f"file: results/export/{name}" for name in altered), *changed]
     causes += verify.environment_changes(record.get("environments", ()), "cpu")
     present = Export.model_validate(settings.read(root).export).model_dump()
-    others = [f"{name} {present[name]} now, {value} in the record" for name, value in chosen.model_dump().items() if present[name] != value]
+    others = [
+        f"{name} {told(present[name])} now, {told(value)} in the record"
+        for name, value in chosen.model_dump().items()
+        if present[name] != value
+    ]
     return Verdict("results/export/model.onnx, exported again", answer, rows, causes, others, chosen.tolerance)
 
 

@@ -57,7 +57,7 @@ def _trial(trials: Trials, winner: Mapping[str, Any], evidence: Evidence) -> Lin
             f"{_TABLE} has another {different[0]} for trial {number} than the architecture that was trained: one was altered; {RESTORE}"
         )
     if row["status"] != "done":
-        broken.append(f"trial {number} is {row['status']} in {_TABLE}, so it could not win: the table was altered; {RESTORE}")
+        broken.append(f"trial {number} has the status {row['status']!r} in {_TABLE}, so it could not win: the table was altered; {RESTORE}")
     metric = best.get("metric", "")
     if best.get("trial") == number and row.get(metric) and best.get("score") is not None and float(row[metric]) != best["score"]:
         broken.append(

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from export.bill import FILE
-from flows.records import RESTORE
+from flows.records import RESTORE, told
 from flows.run_folder import fingerprint
 from flows.why.chain import Link
 from flows.why.evidence import Evidence, of_stage, untold
@@ -45,7 +45,7 @@ def trained(evidence: Evidence) -> Link:
             ("run", f"train-{winner.get('train', '?')}"),
             ("seeds", f"{', '.join(name.removeprefix('seed_') for name in seeds)}; seed {winner['seed']} ships"),
             ("settings", _settings(winner, "train", ("epochs", "use_confirm"))),
-            ("score", f"{metric} {details['test'][metric]:.4f} on test, the mean of {len(seeds)} trainings"),
+            ("score", f"{metric} {details['test'][metric]:.4f} on test, {_mean(len(seeds))}"),
         ]
     return Link("train", "the architecture was trained in full", facts, broken, unchecked)
 
@@ -94,6 +94,10 @@ def searched(evidence: Evidence) -> Link:
         if len(inputs.get("settings", ())) > 1:
             facts.append(("before it", f"{len(inputs['settings']) - 1} earlier search of the same section"))
     return Link("search", "found by a search", facts, broken, unchecked)
+
+
+def _mean(trainings: int) -> str:
+    return f"the mean of {trainings} trainings" if trainings > 1 else "of the only training"
 
 
 def _candidates(evidence: Evidence) -> list[dict[str, Any]]:
@@ -146,14 +150,14 @@ def _named(record: Mapping[str, Any], stage: str, path: str) -> Iterator[str]:
 
 def _settings(record: Mapping[str, Any], stage: str, names: tuple[str, ...]) -> str:
     settings = record.get("inputs", {}).get(stage, {}).get("settings", {})
-    return ", ".join(f"{name} {settings[name]}" for name in names if name in settings) or "not recorded"
+    return ", ".join(f"{name} {told(settings[name])}" for name in names if name in settings) or "not recorded"
 
 
 def _named_settings(component: Mapping[str, Any], names: tuple[str, ...] | None = None) -> str:
-    told = [f"{name} {value}" for name, value in component.items() if name != "name" and (names is None or name in names)]
+    told = [f"{name} {told(value)}" for name, value in component.items() if name != "name" and (names is None or name in names)]
     return ", ".join([str(component.get("name", "not recorded")), *told])
 
 
 def _objective(objective: Mapping[str, Any]) -> str:
-    bounds = [f"{name} {bound}" for name, bound in objective.get("constraints", {}).items()]
+    bounds = [f"{name} {told(bound)}" for name, bound in objective.get("constraints", {}).items()]
     return "; ".join([f"metrics {', '.join(objective['metrics'])}", *bounds])

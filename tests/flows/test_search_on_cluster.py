@@ -85,7 +85,10 @@ def searched(project: StageProject, trials: int, **engine: Any) -> Path:
             "engine gives every trial a GPU, but the evaluator 'table' uses none",
         ),
         (["engine.name=dask", "engine.gpus=0.5"], "gpus needs an address"),
-        (["engine.name=dask", "engine.address=here"], 'engine.address is "here": String should match pattern'),
+        (
+            ["engine.name=dask", "engine.address=here"],
+            'engine.address is "here": write what belongs there (Where the scheduler listens',
+        ),
         (["engine.name=das"], "'das' is not one of nas/engines: did you mean 'dask'?"),
     ],
 )

@@ -56,10 +56,10 @@ def made(tmp_path: Path) -> Callable[..., Variant]:
     ("ratio", "accuracy", "ships", "words"),
     [
         (0.5, 0.90, INT8, "int8: int8 is faster here (0.50 times the time of floats) and loses 0.0000 of accuracy on confirm"),
-        (0.5, 0.95, INT8, "int8: int8 is faster here (0.50 times the time of floats) and loses -0.0500 of accuracy on confirm"),
+        (0.5, 0.95, INT8, "int8: int8 is faster here (0.50 times the time of floats) and gains 0.0500 of accuracy on confirm"),
         (0.5, 0.89, FLOAT, "floats: int8 is faster here (0.50 times the time of floats) and loses 0.0100 of accuracy on confirm"),
         (1.0, 0.90, FLOAT, "floats: int8 is neither faster nor slower here (1.00 times the time of floats) and loses 0.0000 of accuracy"),
-        (2.0, 0.99, FLOAT, "floats: int8 is slower here (2.00 times the time of floats) and loses -0.0900 of accuracy on confirm"),
+        (2.0, 0.99, FLOAT, "floats: int8 is slower here (2.00 times the time of floats) and gains 0.0900 of accuracy on confirm"),
     ],
 )
 def test_int8_ships_where_it_is_faster_and_as_good(

@@ -29,6 +29,16 @@ def test_numbers_are_judged_to_the_last_bit_and_within_a_tolerance(again: dict[s
     assert verify.judge({"a": 0.1, "b": 2.0}, again, 0.01) == answer
 
 
+def test_figures_are_shown_to_the_last_bit_and_whole_numbers_as_such() -> None:
+    assert verify.figures({"epoch": 2.0, "loss": 0.1, "score": 1.0}, {"epoch": 2.0, "loss": 0.1, "score": 0.5, "more": 14546.0}) == [
+        ("epoch", "2, the same bits"),
+        ("loss", "0.1, the same bits"),
+        ("score", "1 recorded, 0.5 now: -0.5"),
+        ("more", "nothing recorded, 14546 now"),
+    ]
+    assert verify.changes({"settings": {"limit": None}}, {"settings": {"limit": True}})[1] == ["limit true now, null in the record"]
+
+
 def test_nan_and_the_sign_of_zero_are_bits_too() -> None:
     assert verify.judge({"a": float("nan")}, {"a": float("nan")}, 0.01) == "bit-identical"
     assert verify.judge({"a": 0.0}, {"a": -0.0}, 0.01) == "equal within tolerance"

@@ -59,7 +59,7 @@ def test_ancestors_are_told_with_how_they_were_made_and_what_changed(tmp_path: P
         ([*ROWS[:2], [*ROWS[2][:4], "3", *ROWS[2][5:]], *ROWS[3:]], {}, "ancestors", "from trial 3, which came after it"),
         (ROWS, {"architecture": {"width": "16", "kernel": "7"}}, "trial", "has another width for trial 3"),
         ([*ROWS[:3], [*ROWS[3][:6], 0.9, *ROWS[3][7:]]], {}, "trial", "gives trial 3 accuracy 0.9, best.json gives it 0.8"),
-        ([*ROWS[:3], [3, "failed", *ROWS[3][2:]]], {}, "trial", "trial 3 is failed in results/search/trials.csv"),
+        ([*ROWS[:3], [3, "failed", *ROWS[3][2:]]], {}, "trial", "trial 3 has the status 'failed' in results/search/trials.csv"),
         ([["x", *ROWS[0][1:]]], {}, "ancestors", "is missing or damaged"),
     ],
 )

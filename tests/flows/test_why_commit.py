@@ -20,7 +20,7 @@ STAGES = f"stages:\n  train:\n    cmd: x\n    deps: [{CODE}, {DATA}]\n    metric
 def project(tmp_path: Path) -> Path:
     """A project whose only stage has run, under Git, with only the code committed."""
     content = {CODE: "first\n", DATA: "pixels", f"{DATA}.dvc": "outs: []\n", METRICS: "{}\n", "dvc.yaml": STAGES}
-    content |= {"params.yaml": "train:\n  epochs: 3\n", ".dvc/config": "", ".gitignore": f"/{DATA}\n"}
+    content |= {"params.yaml": "train:\n  epochs: 3\n  trial: null\n", ".dvc/config": "", ".gitignore": f"/{DATA}\n"}
     for name, text in content.items():
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(text)
@@ -28,7 +28,7 @@ def project(tmp_path: Path) -> Path:
         "".join(f"    - path: {path}\n      md5: {hashes.of_path(tmp_path / path)}\n" for path in paths)
         for paths in ([CODE, DATA], [METRICS])
     )
-    params = "    params:\n      params.yaml:\n        train:\n          epochs: 3\n"
+    params = "    params:\n      params.yaml:\n        train:\n          epochs: 3\n          trial: null\n"
     (tmp_path / "dvc.lock").write_text(f"stages:\n  train:\n    cmd: x\n    deps:\n{reads}{params}    outs:\n{writes}")
     git(tmp_path, "init", "-q")
     commit(tmp_path, CODE, ".gitignore")
@@ -63,7 +63,9 @@ def test_the_advice_names_all_that_a_clone_needs_and_makes_the_chain_whole(proje
     assert link.unchecked[0].startswith("no commit holds this dvc.lock, so a fresh clone could not tell")
     assert advice(link) == NEEDED
     commit(project, *advice(link))
-    assert [one.state for one in told(project)] == [State.HOLDS] * 3
+    settings, sources, link = told(project)
+    assert {one.state for one in (settings, sources, link)} == {State.HOLDS}
+    assert dict(settings.facts)["train: train"] == "epochs 3, trial null"
 
 
 @pytest.mark.parametrize("left_out", [name for name in NEEDED if name != "dvc.lock"])
