@@ -47,7 +47,7 @@ def test_numbers_are_gpus(project: Path) -> None:
 def test_wrong_devices_are_told_with_their_cure(project: Path, overrides: list[str], problem: str) -> None:
     with pytest.raises(settings.SettingsError) as raised:
         devices_of(project, *(f"search.{override}" for override in overrides))
-    assert f"params.yaml: {problem}" in str(raised.value)
+    assert f"--set search.{overrides[0]}: {problem}" in str(raised.value)
 
 
 def test_a_gpu_that_is_not_there_stops_the_search_before_any_work(project: Path) -> None:
