@@ -36,7 +36,7 @@ def trial(root: Path, number: int, tolerance: float = verify.TOLERANCE) -> Verdi
     folder = _run(root)
     inputs = records.read(folder / "inputs.json", "settings", "task", "data")
     entry = verify.restored(Search, inputs["settings"][-1])
-    known = {trial.number: trial for trial in journal.read(folder)}
+    known = {trial.number: trial for trial in journal.read(folder, f"move {records.shown(folder)} aside and run `nasflow stage search`")}
     if number not in known:
         there = (
             f"its trials are 0 to {max(known)}" if known else "none of its trials has ended yet, so continue it with `nasflow stage search`"
