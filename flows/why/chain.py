@@ -20,15 +20,20 @@ class State(StrEnum):
 class Link:
     """One step from the file to the commit.
 
-    `facts` are labels and what they say. `broken` holds a sentence for everything that is not as it was recorded, `unchecked` one for
-    everything that could not be compared, both with a cure.
+    `facts` are labels and what they say, in words or as a whole number. `broken` holds a sentence for everything that is not as it was
+    recorded, `unchecked` one for everything that could not be compared, both with a cure.
     """
 
     name: str
     title: str
-    facts: Sequence[tuple[str, str]] = ()
+    facts: Sequence[tuple[str, str | int]] = ()
     broken: Sequence[str] = ()
     unchecked: Sequence[str] = ()
+
+    @property
+    def lines(self) -> list[tuple[str, str]]:
+        """The facts as a person reads them."""
+        return [(name, f"{value:,}" if isinstance(value, int) else value) for name, value in self.facts]
 
     @property
     def state(self) -> State:

@@ -287,3 +287,9 @@ def test_another_architecture_than_that_of_the_weights_is_told(copied: StageProj
         answer = nasflow("verify", "export")
         both = "results/train/architecture.json and model.safetensors beside it do not belong together"
         assert (answer.code, both in answer.errors, answer.errors.count("\n")) == (1, True, 1)
+
+
+def test_results_are_shown_with_paths_that_can_be_typed(copied: StageProject) -> None:
+    said = nasflow("show").output
+    assert str(copied.root) not in said
+    assert "python results/export/predict.py IMAGE" in said

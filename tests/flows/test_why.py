@@ -13,7 +13,7 @@ from fake_project import Project
 from recorded_project import inside, nasflow
 from rich.console import Console
 
-from flows.why import code, descent, evidence, git, hashes, picture, text
+from flows.why import code, descent, evidence, git, hashes, picture, stages, text
 from flows.why.chain import Ancestor, Chain, Link, State
 from flows.why.evidence import Evidence
 
@@ -107,6 +107,21 @@ def test_a_commit_has_the_hashes_of_the_folder_that_was_committed(tmp_path: Path
     assert git.last_commit(tmp_path, "nothing") is None
 
 
+def test_a_record_that_is_missing_or_damaged_is_named_once_as_broken(tmp_path: Path) -> None:
+    path = "results/train/architecture.json"
+    (tmp_path / "dvc.lock").write_text(f"stages: {{train: {{outs: [{{path: {path}, md5: '{'0' * 32}'}}]}}}}\n")
+    for content, words in ((None, "is missing: bring it back with `dvc pull`"), ("{", "is no JSON (")):
+        if content is not None:
+            (tmp_path / path).parent.mkdir(parents=True)
+            (tmp_path / path).write_text(content)
+        known = evidence.gather(tmp_path)
+        link = stages.trained(known)
+        assert (len(link.broken), list(link.unchecked)) == (1, [])
+        assert f"{path} {words}" in link.broken[0]
+        others = [stages.decided(known), *descent.descended(known)[:2]]
+        assert {(one.state, *one.unchecked) for one in others} == {(State.OPEN, f"this is told from {path}, which cannot be read")}
+
+
 def test_without_git_the_commit_is_open_and_not_broken(tmp_path: Path) -> None:
     (tmp_path / "params.yaml").write_text("train: {epochs: 1e1}\n")
     (tmp_path / "dvc.lock").write_text("schema: '2.0'\n")
@@ -117,7 +132,7 @@ def test_without_git_the_commit_is_open_and_not_broken(tmp_path: Path) -> None:
 
 
 LINKS = (
-    Link("file", "m.onnx <&>", [("sha256", "0" * 64)]),
+    Link("file", "m.onnx <&>", [("bytes", 179040), ("sha256", "0" * 64)]),
     Link("train", "trained", [("seed", "0")], (), ["cannot be told here: pull"]),
     Link("commit", "recorded", [], ["is gone: bring it back"]),
 )
@@ -135,6 +150,7 @@ def test_the_answer_is_one_sentence_and_an_exit_code(links: Sequence[Link], code
     found = Chain("m", links, ())
     assert (found.code, found.sentence()) == (code, words)
     assert found.as_json()["state"] == found.state.value
+    assert found.as_json()["links"][0]["facts"] == {"bytes": 179040, "sha256": "0" * 64}
 
 
 def test_the_text_names_what_is_broken_and_open_in_a_terminal_and_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -142,6 +158,7 @@ def test_the_text_names_what_is_broken_and_open_in_a_terminal_and_elsewhere(monk
     lines = list(text.plain(found))
     assert lines[0].startswith("[ok    ] file    m.onnx <&>")
     assert any(line.strip() == "? cannot be told here: pull" for line in lines)
+    assert lines[1].split() == ["bytes", "179,040"]
     assert any(line.strip() == "! is gone: bring it back" for line in lines)
     terminal = Console(file=io.StringIO(), force_terminal=True, width=100)
     terminal.print(text._tree(found))
