@@ -13,7 +13,7 @@ from typing import Any
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
-from flows.records import told
+from flows.records import as_written
 
 MISSING = "nothing"
 
@@ -185,4 +185,4 @@ def leaves(prefix: str, was: Any, now: Any) -> Iterator[tuple[str, str, str]]:
         for key in sorted(was.keys() | now.keys()):
             yield from leaves(f"{prefix}.{key}" if prefix else key, was.get(key, MISSING), now.get(key, MISSING))
     elif was != now or type(was) is not type(now):
-        yield prefix, told(was), told(now)
+        yield prefix, as_written(was), as_written(now)

@@ -43,7 +43,7 @@ def shown(path: Path) -> str:
     return here.relative_to(Path.cwd()).as_posix() if here.is_relative_to(Path.cwd()) else str(path)
 
 
-def told(value: Any) -> str:
+def as_written(value: Any) -> str:
     """A value as params.yaml holds it: `null`, `true`, `[0, 1]`; words as they are."""
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
 

@@ -11,7 +11,7 @@ import torch
 from pydantic import BaseModel, ValidationError
 
 from flows import environment
-from flows.records import told
+from flows.records import as_written
 from flows.why import evidence, hashes
 from nas import checkpoint
 from nas.components import sentences
@@ -220,4 +220,4 @@ def _leaves(prefix: str, was: Any, now: Any) -> Iterator[tuple[str, str, str]]:
         for index, (before, after) in enumerate(zip(was, now, strict=True)):
             yield from _leaves(f"{prefix}.{index}", before, after)
     elif was != now:
-        yield prefix, told(was), told(now)
+        yield prefix, as_written(was), as_written(now)

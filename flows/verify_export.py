@@ -12,7 +12,7 @@ from export.bundle import manifest_of
 from export.check import ParityError, check
 from export.to_onnx import to_onnx
 from flows import lineage, records, settings, verify
-from flows.records import told
+from flows.records import as_written
 from flows.settings import Export
 from flows.stages import export as stage
 from flows.variants import FLOAT
@@ -55,7 +55,7 @@ def exported(root: Path) -> Verdict:
     causes += verify.environment_changes(record.get("environments", ()), "cpu")
     present = Export.model_validate(settings.read(root).export).model_dump()
     others = [
-        f"{name} {told(present[name])} now, {told(value)} in the record"
+        f"{name} {as_written(present[name])} now, {as_written(value)} in the record"
         for name, value in chosen.model_dump().items()
         if present[name] != value
     ]

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from flows import lineage
-from flows.records import told
+from flows.records import as_written
 from flows.why import data, git
 from flows.why.chain import Link, listed
 from flows.why.evidence import LOCK, STAGES, Evidence
@@ -161,7 +161,7 @@ def _at(document: Mapping[str, Any], name: str) -> Any:
 def _short(value: Any) -> str:
     """A section by its few words: the names of its components, or its plain values."""
     if not isinstance(value, Mapping):
-        return told(value)
-    words = [f"{key} {part.get('name', '…') if isinstance(part, Mapping) else told(part)}" for key, part in value.items()]
+        return as_written(value)
+    words = [f"{key} {part.get('name', '…') if isinstance(part, Mapping) else as_written(part)}" for key, part in value.items()]
     text = ", ".join(words)
     return text if len(text) <= 200 else f"{text[:199]}…"

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from flows import lineage
-from flows.records import RESTORE, told
+from flows.records import RESTORE, as_written
 from flows.why import hashes
 from flows.why.chain import Link
 from flows.why.evidence import Evidence, of_stage
@@ -47,7 +47,7 @@ def originals(evidence: Evidence) -> Link:
         )
     settings = locked.settings.get("prepare", {}).get("source", {})
     named = settings if isinstance(settings, Mapping) else {"name": settings}
-    facts = [(str(name), told(value)) for name, value in named.items()]
+    facts = [(str(name), as_written(value)) for name, value in named.items()]
     broken, unchecked, files = [], [], _files(evidence)
     for path, recorded in files.items():
         facts += [(path, f"md5 {recorded}"), *_imported(path, evidence.root / f"{path}.dvc")]

@@ -77,7 +77,7 @@ def link(evidence: Evidence, file: File) -> Link:
     if file.ships and locked is not None and locked != file.md5:
         broken.append(f"dvc.lock names {MODEL} by the MD5 {locked[:12]}, but the file has {file.md5[:12]}: {RESTORE}")
     what = "the model that ships" if file.ships else "a variant that does not ship"
-    facts = [("bytes", file.bytes), ("sha256", file.sha256), ("is", f"{what}, {file.variant}")]
+    facts: list[tuple[str, str | int]] = [("bytes", file.bytes), ("sha256", file.sha256), ("is", f"{what}, {file.variant}")]
     return Link("file", f"{file.shown}, {what}", facts, broken, unchecked)
 
 

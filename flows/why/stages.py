@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from export.bill import FILE
-from flows.records import RESTORE, told
+from flows.records import RESTORE, as_written
 from flows.run_folder import fingerprint
 from flows.why.chain import Link
 from flows.why.evidence import Evidence, of_stage, untold
@@ -150,14 +150,14 @@ def _named(record: Mapping[str, Any], stage: str, path: str) -> Iterator[str]:
 
 def _settings(record: Mapping[str, Any], stage: str, names: tuple[str, ...]) -> str:
     settings = record.get("inputs", {}).get(stage, {}).get("settings", {})
-    return ", ".join(f"{name} {told(settings[name])}" for name in names if name in settings) or "not recorded"
+    return ", ".join(f"{name} {as_written(settings[name])}" for name in names if name in settings) or "not recorded"
 
 
 def _named_settings(component: Mapping[str, Any], names: tuple[str, ...] | None = None) -> str:
-    told = [f"{name} {told(value)}" for name, value in component.items() if name != "name" and (names is None or name in names)]
+    told = [f"{name} {as_written(value)}" for name, value in component.items() if name != "name" and (names is None or name in names)]
     return ", ".join([str(component.get("name", "not recorded")), *told])
 
 
 def _objective(objective: Mapping[str, Any]) -> str:
-    bounds = [f"{name} {told(bound)}" for name, bound in objective.get("constraints", {}).items()]
+    bounds = [f"{name} {as_written(bound)}" for name, bound in objective.get("constraints", {}).items()]
     return "; ".join([f"metrics {', '.join(objective['metrics'])}", *bounds])
