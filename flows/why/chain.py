@@ -92,6 +92,11 @@ class Chain:
         return {"file": self.file, "state": self.state.value, "links": links, "ancestors": [asdict(one) for one in self.ancestors]}
 
 
+def counted(number: int, noun: str, plural: str = "") -> str:
+    """A number with its noun, such as `1 file` and `2 files`."""
+    return f"{number:,} {noun if number == 1 else plural or f'{noun}s'}"
+
+
 def listed(names: Sequence[str]) -> str:
     """Names as a person lists them; there is one at least."""
     *first, last = names

@@ -7,7 +7,7 @@ from typing import Any
 from flows import lineage
 from flows.records import as_written
 from flows.why import data, git
-from flows.why.chain import Link, listed
+from flows.why.chain import Link, counted, listed
 from flows.why.evidence import LOCK, STAGES, Evidence
 
 _PARAMS, _CODE = "params.yaml", ("nas", "flows", "export")
@@ -44,7 +44,7 @@ def _uncommitted(evidence: Evidence, held: bool) -> list[str]:
         lacks, commands = "no commit holds this dvc.lock", f"{add} && {commit}"
     elif lost := [path for path in kept if not _is_committed(evidence, path)]:
         again = "" if all((root / path).exists() for path in lost) else "run `nasflow run`, then "
-        few = lost if len(lost) <= _NAMED else [*lost[:_NAMED], f"{len(lost) - _NAMED} others"]
+        few = lost if len(lost) <= _NAMED else [*lost[:_NAMED], f"{counted(len(lost) - _NAMED, 'other')}"]
         what = f"the last commit lacks {listed(few)} as the results need it"
         return [f"{what}, so stages would run again in a fresh clone: {again}`{add} && {commit}`"]
     else:
@@ -147,7 +147,8 @@ def _since(evidence: Evidence) -> str:
     if not changed:
         return "as committed"
     names = ", ".join(line[3:] for line in changed[:3])
-    return f"{len(changed)} files changed since ({names}{' and others' if len(changed) > 3 else ''}), which the model knows nothing of"
+    more = " and others" if len(changed) > 3 else ""
+    return f"{counted(len(changed), 'file')} changed since ({names}{more}), which the model knows nothing of"
 
 
 def _at(document: Mapping[str, Any], name: str) -> Any:

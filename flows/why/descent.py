@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, final
 
 from flows.records import PULL, RESTORE
-from flows.why.chain import Ancestor, Link
+from flows.why.chain import Ancestor, Link, counted
 from flows.why.evidence import Evidence, untold
 from nas.ancestry import ancestors, changed, named
 
@@ -68,7 +68,7 @@ def _trial(trials: Trials, winner: Mapping[str, Any], evidence: Evidence) -> Lin
         facts.append(("confirm", f"{metric} {best['confirm']:.4f}"))
     if row.get("reused"):
         facts.append(("reused", f"builds the same function as trial {row['reused']}, whose result it took over"))
-    facts += [("of", f"{len(trials.rows)} trials")]
+    facts += [("of", counted(len(trials.rows), "trial"))]
     return Link("trial", f"trial {number} of the search", facts, broken)
 
 
@@ -93,7 +93,7 @@ def _family(trials: Trials, found: Mapping[int, Sequence[int]], winner: Mapping[
     facts = [(f"trial {one.trial}", f"{one.made}; {one.score}{_words(one)}") for one in family]
     first = family[-1] if family else None
     title = (
-        f"descends over {len(family) - 1} earlier trials, back to trial {first.trial}"
+        f"descends over {counted(len(family) - 1, 'earlier trial')}, back to trial {first.trial}"
         if first and len(family) > 1
         else "a beginning: made from no other trial"
     )

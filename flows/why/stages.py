@@ -8,7 +8,7 @@ from typing import Any
 from export.bill import FILE
 from flows.records import RESTORE, as_written
 from flows.run_folder import fingerprint
-from flows.why.chain import Link
+from flows.why.chain import Link, counted
 from flows.why.evidence import Evidence, of_stage, untold
 
 _AGAIN = "one of the two was altered; `nasflow run` makes both again"
@@ -92,7 +92,7 @@ def searched(evidence: Evidence) -> Link:
             ("seed", f"{last.get('seed', '?')}, {last.get('workers', '?')} at once"),
         ]
         if len(inputs.get("settings", ())) > 1:
-            facts.append(("before it", f"{len(inputs['settings']) - 1} earlier search of the same section"))
+            facts.append(("before it", f"{counted(len(inputs['settings']) - 1, 'earlier search', 'earlier searches')} of the same section"))
     return Link("search", "found by a search", facts, broken, unchecked)
 
 

@@ -48,6 +48,11 @@ def test_ancestors_are_told_with_how_they_were_made_and_what_changed(tmp_path: P
         (1, "a beginning", {}),
     ]
     assert family[0].score == "accuracy 0.8000"
+    assert (link.title, dict(trial.facts)["of"]) == ("descends over 3 earlier trials, back to trial 1", "5 trials")
+    alone = told(
+        tmp_path, [[3, "done", "", "2", "", *ROWS[3][5:]], [2, "done", "", "", "", *ROWS[2][5:]]], {"ancestors": {"3": [2], "2": []}}
+    )
+    assert alone[1].title == "descends over 1 earlier trial, back to trial 2"
 
 
 @pytest.mark.parametrize(
