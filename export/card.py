@@ -80,7 +80,10 @@ def _metrics(manifest: Mapping[str, Any]) -> Iterator[str]:
         yield from _table(["on test", "this file"], [[name, _number(scores[name])] for name in names])
     else:
         rows = [[name, _number(scores[name]), *_spread(retrained, name)] for name in names]
-        yield from _table(["on test", "this file", f"mean of {retrained['seeds']} trainings", "standard deviation"], rows)
+        count = retrained["seeds"]
+        yield from _table(
+            ["on test", "this file", f"mean of {count} trainings" if count > 1 else "its training", "standard deviation"], rows
+        )
     if any(manifest.get("test_difference", {}).values()):
         moved = ", ".join(f"{name} {value:+.4f}" for name, value in manifest["test_difference"].items())
         yield f"Rounding the inputs to 8 bits, and ONNX Runtime, changed the scores of these weights by: {moved}."

@@ -1,8 +1,9 @@
 """The architectures that a search leaves to choose from, and which of them is trained."""
 
-import json
 from pathlib import Path
 from typing import Any
+
+from flows import records
 
 FILE = "candidates.json"
 
@@ -10,13 +11,13 @@ FILE = "candidates.json"
 def winner_of(root: Path, trial: int | None) -> dict[str, Any]:
     """The architecture to train, as best.json holds it: the winner, or the candidate of number `trial`.
 
-    Raises ValueError when the search left no such candidate.
+    Raises ValueError when the search left no such candidate, or its record is missing or damaged.
     """
     folder = root / "results" / "search"
-    best: dict[str, Any] = json.loads((folder / "best.json").read_text())
+    best = records.read(folder / "best.json", "trial")
     if trial is None or trial == best["trial"]:
         return best
-    offered = json.loads((folder / FILE).read_text())
+    offered = records.read_list(folder / FILE, "trial")
     for candidate in offered:
         if candidate["trial"] == trial:
             return {**best, **candidate}
@@ -27,7 +28,7 @@ def winner_of(root: Path, trial: int | None) -> dict[str, Any]:
 def following(root: Path, refused: int) -> list[dict[str, Any]]:
     """The feasible candidates that come after one that did not pass, in the order of the search; all but it when it is unknown."""
     path = root / "results" / "search" / FILE
-    offered: list[dict[str, Any]] = json.loads(path.read_text()) if path.exists() else []
+    offered = records.read_list(path, "trial", "feasible") if path.exists() else []
     numbers = [candidate["trial"] for candidate in offered]
     rest = offered[numbers.index(refused) + 1 :] if refused in numbers else offered
     return [candidate for candidate in rest if candidate["feasible"]]

@@ -4,13 +4,13 @@ import os
 import sys
 import time
 from collections.abc import Callable, Sequence
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from flows.commands import import_data, rank, released, runs, serve, serve_model, verify, watch, why
+from flows.commands.stages import METAVAR, Stage, named
 from flows.ending import errors, stoppable
 
 app = typer.Typer(
@@ -37,19 +37,11 @@ Overrides = Annotated[
 ]
 
 
-class Stage(StrEnum):
-    """The stages, in order."""
-
-    PREPARE = "prepare"
-    SEARCH = "search"
-    TRAIN = "train"
-    EXPORT = "export"
-    REPORT = "report"
-
-
 @app.command()
 def run(
-    stages: Annotated[list[Stage] | None, typer.Argument(help="Only these stages; all of them by default.")] = None,
+    stages: Annotated[
+        list[Stage] | None, typer.Argument(parser=named, metavar=METAVAR, help=f"Only these of {', '.join(Stage)}; all of them by default.")
+    ] = None,
     overrides: Overrides = None,
     force: Annotated[bool, typer.Option("--force", help="Run stages that are up to date, too.")] = False,
     fallback: Annotated[bool, typer.Option("--fallback", help="Where the winner may not ship, train the next candidate instead.")] = False,
@@ -79,7 +71,9 @@ def run(
 
 
 @app.command()
-def stage(name: Stage, overrides: Overrides = None) -> None:
+def stage(
+    name: Annotated[Stage, typer.Argument(parser=named, metavar=METAVAR, help=f"One of {', '.join(Stage)}.")], overrides: Overrides = None
+) -> None:
     """Run one stage by itself, as dvc.yaml does; no Prefect, no server."""
     from flows.processes import die_with_parent
 

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal, Self, final
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 
+from nas.components import rule
 from nas.rerank import Latency
 
 _READ = ConfigDict(extra="ignore", allow_inf_nan=False, strict=True, frozen=True)
@@ -115,7 +116,7 @@ def read(path: Path) -> Device:
         first = error.errors(include_url=False)[0]
         place = ".".join(str(part) for part in first["loc"] if not isinstance(part, int) or part > 2)
         raise ValueError(
-            f"{path} is not what benchmark.py writes ({place or 'the file'}: {first['msg']}): copy it again from the device"
+            f"{path} is not what benchmark.py writes ({place or 'the file'}: {rule(first)}): copy it again from the device"
         ) from error
     except (ValueError, RecursionError) as error:  # no UTF-8, no JSON, or nested without end
         raise ValueError(f"{path} is not what benchmark.py writes (it is no JSON): copy it again from the device") from error

@@ -13,25 +13,35 @@ from typing import Any
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
+from flows.records import as_written
+
 MISSING = "nothing"
 
 
 @dataclass(frozen=True)
 class Stage:
-    """A stage of dvc.yaml: the paths it reads and the paths it writes, relative to the project's folder."""
+    """A stage of dvc.yaml: the paths it reads and the paths it writes, relative to the project's folder.
+
+    `in_git`: those of the written that DVC does not keep (`cache: false`), so that Git has to.
+    """
 
     name: str
     reads: tuple[str, ...]
     writes: tuple[str, ...]
+    in_git: tuple[str, ...] = ()
 
 
 def declared(root: Path) -> dict[str, Stage]:
     """The stages of `root`/dvc.yaml by name, in the order of the file.
 
-    Raises FileNotFoundError without a dvc.yaml, and ValueError for a stage that uses foreach, matrix or wdir.
+    Raises FileNotFoundError without a dvc.yaml, and ValueError when it is damaged or a stage uses foreach, matrix or wdir.
     """
-    stages = (_load(root / "dvc.yaml").get("stages") or {}).items()
-    return {name: _stage(name, entry) for name, entry in stages}
+    return stages_of(load(root / "dvc.yaml"))
+
+
+def stages_of(content: Mapping[str, Any]) -> dict[str, Stage]:
+    """The stages of the content of a dvc.yaml. Raises ValueError as `declared` does."""
+    return {name: _stage(name, entry) for name, entry in (content.get("stages") or {}).items()}
 
 
 def choose(known: Sequence[str], wanted: Sequence[str] | None) -> list[str]:
@@ -131,14 +141,17 @@ def parse(text: str) -> dict[str, Any]:
     return content or {}
 
 
-def _load(path: Path) -> dict[str, Any]:
-    content: dict[str, Any] | None = YAML(typ="safe").load(path.read_text())
-    return content or {}
+def load(path: Path) -> dict[str, Any]:
+    """The content of a dvc.lock or a dvc.yaml. Raises FileNotFoundError, and ValueError when it is damaged, with the cure."""
+    try:
+        return parse(path.read_text())
+    except ValueError as error:  # of the text, or that it is none
+        raise ValueError(f"{path.name} is damaged ({error}): restore it from Git with `git checkout HEAD -- {path.name}`") from error
 
 
 def _locked(root: Path) -> dict[str, Any]:
     path = root / "dvc.lock"
-    return (_load(path).get("stages") or {}) if path.exists() else {}
+    return (load(path).get("stages") or {}) if path.exists() else {}
 
 
 def _stage(name: str, entry: Mapping[str, Any]) -> Stage:
@@ -146,7 +159,8 @@ def _stage(name: str, entry: Mapping[str, Any]) -> Stage:
     if unknown:
         raise ValueError(f"dvc.yaml: stage '{name}' uses {', '.join(sorted(unknown))}; write its stages out one by one")
     written = [*entry.get("outs", []), *entry.get("metrics", []), *entry.get("plots", [])]
-    return Stage(name, tuple(map(_path, entry.get("deps", []))), tuple(map(_path, written)))
+    in_git = [item for item in written if isinstance(item, Mapping) and next(iter(item.values())).get("cache") is False]
+    return Stage(name, tuple(map(_path, entry.get("deps", []))), tuple(map(_path, written)), tuple(map(_path, in_git)))
 
 
 def _path(item: str | Mapping[str, Any]) -> str:
@@ -179,4 +193,4 @@ def leaves(prefix: str, was: Any, now: Any) -> Iterator[tuple[str, str, str]]:
         for key in sorted(was.keys() | now.keys()):
             yield from leaves(f"{prefix}.{key}" if prefix else key, was.get(key, MISSING), now.get(key, MISSING))
     elif was != now or type(was) is not type(now):
-        yield prefix, str(was), str(now)
+        yield prefix, as_written(was), as_written(now)

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, final
 
+from flows import records
 from flows.candidates import FILE
 from flows.tracking import WORK
 from nas import atomic
@@ -28,12 +29,9 @@ class Packed:
 
 
 def search_of(root: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """Return the winner of the last search, as best.json holds it, and its candidates. Raises FileNotFoundError when there is none."""
+    """Return the winner of the last search, as best.json holds it, and its candidates. Raises RecordError when there is none."""
     folder = root / "results" / "search"
-    try:
-        return json.loads((folder / "best.json").read_text()), json.loads((folder / FILE).read_text())
-    except FileNotFoundError as error:
-        raise FileNotFoundError(f"{error.filename} does not exist, so there is nothing to rank: `nasflow run search` makes it") from error
+    return records.read(folder / "best.json", "search"), records.read_list(folder / FILE, "trial", "canonical", "metrics")
 
 
 def remember(root: Path, search: str, packed: Sequence[Packed]) -> None:

@@ -4,7 +4,6 @@ Both files answer the confirm images that are prepared now, so that data which h
 candidate has met the constraints, or `export` would not have published it.
 """
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ from numpy.typing import NDArray
 
 from export import files
 from export.scoring import answers
-from flows import lineage, locks, released
+from flows import lineage, locks, records, released
 from flows.released import Decision
 from nas.components import restore
 from nas.data.dataset import Dataset
@@ -61,7 +60,7 @@ def _decided(root: Path, used: tuple[Path, Mapping[str, Any]], manifest: Mapping
     obstacle = _incomparable(root, before, manifest)
     if obstacle is not None:
         return Decision(False, f"{obstacle}; `nasflow promote --anyway` releases it all the same", **facts)
-    winner = json.loads((root / "results" / "train" / "architecture.json").read_text())
+    winner = records.read(root / "results" / "train" / "architecture.json", "task", "objective", "metric", "sign")
     dataset = Dataset.open(root / "results" / "prepare", ["confirm"])
     task: Task = restore("tasks", winner["task"]).bind(dataset.description)
     images, targets = dataset.as_bytes("confirm"), torch.from_numpy(np.array(dataset.targets("confirm")))
@@ -97,7 +96,7 @@ def _compare(task: Task, metric: str, sign: int, logits: list[torch.Tensor], tar
 
 def _incomparable(root: Path, before: Mapping[str, Any], manifest: Mapping[str, Any]) -> str | None:
     """Why the two files cannot be compared; None when they can."""
-    trained = json.loads((root / "results" / "train" / "lineage.json").read_text())
+    trained = records.read(root / "results" / "train" / "lineage.json", "params")
     if trained["params"].get("train", {}).get("use_confirm"):
         return "train.use_confirm trains on the confirm data, so that nothing is left to compare on"
     if before["classes"] != manifest["classes"]:
@@ -119,8 +118,8 @@ def _costs(manifest: Mapping[str, Any]) -> dict[str, float]:
 def _manifest(bundle: Path) -> dict[str, Any]:
     """The manifest of a bundle whose file is the one that it names."""
     try:
-        manifest: dict[str, Any] = json.loads((bundle / "manifest.json").read_text())
-    except FileNotFoundError as error:
+        manifest = records.read(bundle / "manifest.json", "sha256", "metadata")
+    except records.MissingError as error:
         raise ValueError(f"{bundle} holds no exported model: run `nasflow run` first") from error
     if files.digest(bundle / "model.onnx") != manifest["sha256"]:
         raise ValueError(f"{bundle / 'model.onnx'} is not the file that its manifest names: export it again, or restore the folder")

@@ -56,7 +56,7 @@ def rank(root: Path, paths: Sequence[Path], asked: Setting | None, target: Setti
     asked: whose times count, None for what `devices.setting_of` takes. without: trials that are left out.
 
     Raises ValueError where a file is no such file or about a model that was not packed, when no candidate was measured on every device, or
-    `without` names no candidate; FileNotFoundError without a search or a file.
+    `without` names no candidate; RecordError without a search, FileNotFoundError without a file.
     """
     best, offered = packed.search_of(root)
     if unknown := sorted(set(without) - {one["trial"] for one in offered}):

@@ -1,12 +1,12 @@
 """The summary a person reads at the end of a run, from what the stages published."""
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from flows import console
+from flows import console, records
 from flows.candidates import FILE
+from flows.records import shown
 from nas.objective import Objective
 
 SOURCES = ("search/best.json", "train/details.json", "export/manifest.json")
@@ -19,10 +19,7 @@ _VERDICTS = {"within noise": "within noise", "higher": "higher than the search s
 def show(root: Path) -> None:
     """Print the winner, its scores, the file and the plots. Raises ValueError when there are no results yet."""
     results = root / "results"
-    try:
-        best, trained, manifest = (_read(results / name) for name in SOURCES)
-    except FileNotFoundError as error:
-        raise ValueError(f"{error.filename} does not exist: run `nasflow run` first") from error
+    best, trained, manifest = (records.read(results / name) for name in SOURCES)
     best |= _shipped(results)
     rows = [("best architecture", words(best)), ("parameters", f"{best['metrics']['select']['parameters']:,.0f}")]
     rows += scores(trained, manifest)
@@ -32,19 +29,19 @@ def show(root: Path) -> None:
         *((f"demanded {name}", held) for name, held in demands(best, manifest).items()),
         ("model", model(manifest)),
         ("variant", manifest["why"]),
-        ("file", str(results / "export" / "model.onnx")),
-        ("try it", f"python {results / 'export' / 'predict.py'} IMAGE"),
-        ("in a browser", str(page) if page.exists() else "nasflow run --set export.web=true adds a page that runs the model"),
-        *([("report", str(results / "report.html"))] if (results / "report.html").exists() else []),
-        ("plots", "\n".join(str(results / name) for name in PLOTS if (results / name).exists())),
+        ("file", shown(results / "export" / "model.onnx")),
+        ("try it", f"python {shown(results / 'export' / 'predict.py')} IMAGE"),
+        ("in a browser", shown(page) if page.exists() else "nasflow run --set export.web=true adds a page that runs the model"),
+        *([("report", shown(results / "report.html"))] if (results / "report.html").exists() else []),
+        ("plots", "\n".join(shown(results / name) for name in PLOTS if (results / name).exists())),
     ]
     console.table("nasflow", rows)
 
 
 def _shipped(results: Path) -> dict[str, Any]:
     """What the search says of the candidate that was trained, which need not be its winner; nothing where it does not offer it."""
-    trial = _read(results / "train" / "architecture.json")["trial"]
-    offered: list[dict[str, Any]] = json.loads((results / "search" / FILE).read_text())
+    trial = records.read(results / "train" / "architecture.json", "trial")["trial"]
+    offered = records.read_list(results / "search" / FILE, "trial")
     return next((candidate for candidate in offered if candidate["trial"] == trial), {})
 
 
@@ -56,7 +53,7 @@ def show_after(root: Path, stages: Sequence[str]) -> None:
         return
     for path in (results / stage / "summary.json" for stage in stages):
         if path.exists():
-            summary = _read(path)
+            summary = records.read(path, "title", "lines")
             console.table(summary["title"], [(str(label), str(value)) for label, value in summary["lines"]])
 
 
@@ -134,8 +131,3 @@ def _coarser(metric: str, manifest: Mapping[str, Any] | None) -> str:
     if manifest is None or manifest["ships"] == "float":
         return ""
     return f" in floats, {manifest['test'][metric]:.4f} as the {manifest['ships']} file"
-
-
-def _read(path: Path) -> dict[str, Any]:
-    content: dict[str, Any] = json.loads(path.read_text())
-    return content

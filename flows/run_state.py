@@ -14,6 +14,15 @@ from nas import atomic
 
 FILE = "state.json"
 RUNNING, PAUSED, FAILED, FINISHED, KILLED, UNKNOWN = "running", "paused", "failed", "finished", "killed", "unknown"
+WORDS = {
+    RUNNING: "is running",
+    PAUSED: "is paused",
+    FAILED: "has failed",
+    FINISHED: "has finished",
+    KILLED: "was killed",
+    UNKNOWN: "stands nobody knows how",
+}
+"""How a run stands, as a person says it."""
 
 
 @dataclass(frozen=True, slots=True)

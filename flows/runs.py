@@ -117,7 +117,7 @@ def _reason(run: Run, unfinished: bool) -> str:
     if run.needed_by:
         return f"needed by {', '.join(run.needed_by)}"
     if run.state != run_state.FINISHED and not unfinished:
-        return f"it is {run.state}: `--all` removes those, too"
+        return f"it {run_state.WORDS[run.state]}: `--all` removes those, too"
     return ""
 
 

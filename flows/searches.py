@@ -1,6 +1,6 @@
 """The search section of params.yaml: one search, or several that follow each other."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, WithJsonSchema
@@ -87,12 +87,12 @@ class Search(BaseModel):
     def mistakes(self, task: Task) -> Iterator[str]:
         """Say what does not go together, one sentence each, beginning with the key."""
         files = added(task.metric_names)
-        known = tuple(dict.fromkeys((*self.evaluator.metric_names(task.metric_names), *files)))
+        known = tuple(dict.fromkeys((*self._reported(task), *files)))
         metrics = self.objective.names[: len(self.objective.metrics)]
         for key, names in (("objective.metrics", metrics), ("objective.constraints", list(self.objective.constraints))):
             for name in names:
                 if name not in known:
-                    yield f"{key}: no metric is named {name!r}; {near(name, known)}"
+                    yield f"{key}: {self._unknown(name, known, task)}"
         yield from (f"measure: no metric of files is named {name!r}; {near(name, files)}" for name in self.measure if name not in files)
         weighted = sorted(self.measured(task) & set(qualities(task.metric_names)))
         if weighted and "network" not in self.evaluator.provides:
@@ -103,6 +103,16 @@ class Search(BaseModel):
         if self.workers > 1 and self.evaluator.commit_every > 1:
             yield f"workers is {self.workers}, but the evaluator shares weights between trials, which only one process can: set it to 1"
         yield from self._wrong_devices()
+
+    def _reported(self, task: Task) -> tuple[str, ...]:
+        return self.evaluator.metric_names(task.metric_names)
+
+    def _unknown(self, name: str, known: Sequence[str], task: Task) -> str:
+        """Why a metric cannot be had; a near name is no help where the name is right, but the evaluator does not tell it."""
+        if name not in task.metric_names:
+            return f"no metric is named {name!r}; {near(name, known)}"
+        reported = ", ".join(self._reported(task))
+        return f"the evaluator {component_name(self.evaluator)!r} does not report {name!r}: take one of {reported}, or another evaluator"
 
     def measured(self, task: Task) -> frozenset[str]:
         """Return the metrics of exported files that this search needs or was asked for."""

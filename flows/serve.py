@@ -16,6 +16,7 @@ from pydantic import ValidationError
 
 from flows import forms, lineage, locks, processes, server, tracking
 from flows.ending import Stopped
+from nas.components import rule
 
 FOLDER = "serve"
 _POLL_SECONDS = 5.0
@@ -117,7 +118,7 @@ def schedule(plan: Plan) -> dict[str, Any]:
         what = f"--cron {plan.cron!r}" if plan.cron is not None else f"--every {plan.every:g}"
         where = "" if plan.timezone is None else f" in {plan.timezone!r}"
         cure = "write five fields as in cron, such as '0 3 * * *', and a timezone such as Europe/Berlin"
-        raise ValueError(f"{what}{where} is no schedule ({error.errors()[0]['msg']}): {cure}") from error
+        raise ValueError(f"{what}{where} is no schedule ({rule(error.errors()[0])}): {cure}") from error
 
 
 async def _run(root: Path, plan: Plan) -> None:

@@ -4,22 +4,22 @@ A wrong key is answered with the nearest one, a wrong value with its path, the v
 """
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, final
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, ValidationError, model_validator
 from pydantic_core import PydanticCustomError
-from ruamel.yaml import YAML
-from ruamel.yaml.error import YAMLError
-from ruamel.yaml.representer import RoundTripRepresenter
 
 from flows import watched
+from flows.document import FILE as FILE
+from flows.document import Document, check_shape
+from flows.document import SettingsError as SettingsError
 from flows.elsewhere import Elsewhere
 from flows.searches import LARGEST_SEED, STRICT, Search, Seed, merged
 from nas import atomic
-from nas.components import component, component_name, near, sentences
+from nas.components import component, component_name, sentences
 from nas.data.prepare import Splits
 from nas.data.sources.base import Source
 from nas.engines.base import Engine
@@ -28,27 +28,7 @@ from nas.evaluators.scratch import Scratch
 from nas.tasks.base import Task
 from nas.training.recipe import Recipe
 
-FILE = "params.yaml"
-_LEVELS = 30
-"""How deep settings may nest: more than twice what any needs."""
-_NOT_YAML = (YAMLError, ValueError, TypeError, LookupError, AttributeError, AssertionError, RecursionError, NotImplementedError)
-"""What ruamel.yaml raises on text that is no YAML, and on tags such as `!!int x`."""
 Device = Annotated[str, *Scratch.model_fields["device"].metadata]
-
-
-class SettingsError(ValueError):
-    """What is wrong with params.yaml, one line per mistake."""
-
-
-@final
-class _Representer(RoundTripRepresenter):
-    """Writes nothing as `null`, as params.yaml does, where ruamel.yaml would leave the value out."""
-
-    def represent_none(self, data: None) -> Any:
-        return self.represent_scalar("tag:yaml.org,2002:null", "null")
-
-
-_Representer.add_representer(type(None), _Representer.represent_none)
 
 
 def _once(seeds: list[int]) -> list[int]:
@@ -197,102 +177,42 @@ def read(
     write; what it raises keeps the file as it was. present: whether the user's files that they name have to be there. Raises
     SettingsError, with every mistake on a line of its own; the file is then as it was, too.
     """
-    path, yaml = root / FILE, _yaml()
-    document = _load(yaml, path)
+    document = Document(root / FILE, list(Settings.model_fields))
     if example is not None:
-        _take_over(document, _load(yaml, example), example)
+        document.take_over(example)
     for override in overrides:
-        _override(document, override)
-    settings = parse(document)
+        document.override(override)
+    settings = parse(document.content, document.said)
     absent = [path for search in settings.search for path in search.warm_start if not (root / path).exists()]
     if absent:
-        raise SettingsError(
-            f"{FILE}: search.warm_start names {absent[0]}, which does not exist: name the folder of a search, or leave it out"
-        )
-    tangled = [f"{FILE}: {place} {sentence}" for _, place, path in settings.files() for sentence in watched.tangled(root, [path])]
+        mistake = f"search.warm_start names {absent[0]}, which does not exist: name the folder of a search, or leave it out"
+        raise SettingsError(document.said(mistake))
+    tangled = [f"{place} {sentence}" for _, place, path in settings.files() for sentence in watched.tangled(root, [path])]
     if tangled:
-        raise SettingsError("\n".join(tangled))
+        raise SettingsError("\n".join(map(document.said, tangled)))
     lost = [f"{place} reads {path}" for _, place, path in settings.files() if present and not (root / path).exists()]
     if lost:
-        raise SettingsError(f"{FILE}: {lost[0]}, which does not exist: put the data there, or correct the path")
+        raise SettingsError(document.said(f"{lost[0]}, which does not exist: put the data there, or correct the path"))
     if overrides or example is not None:
         with writing or nullcontext():
-            atomic.write(path, lambda file: yaml.dump(document, file))
+            atomic.write(root / FILE, document.dump)
     return settings
 
 
-def parse(document: Any) -> Settings:
-    """Validate settings that were read already. Raises SettingsError with every mistake on a line of its own."""
-    _check_shape(document)
+def _of_file(mistake: str) -> str:
+    return f"{FILE}: {mistake}"
+
+
+def parse(document: Any, said: Callable[[str], str] = _of_file) -> Settings:
+    """Validate settings that were read already; `said` puts before a mistake who made it.
+
+    Raises SettingsError with every mistake on a line of its own.
+    """
+    check_shape(document)
     try:
         return Settings.model_validate(document)
     except ValidationError as error:
         lines = sentences(error, Settings)
         if not (isinstance(document, Mapping) and isinstance(document.get("search"), list)):
             lines = [re.sub(r"^search\.0\b", "search", line) for line in lines]
-        raise SettingsError("\n".join(f"{FILE}: {line}" for line in lines)) from error
-
-
-def _load(yaml: YAML, path: Path) -> Any:
-    try:
-        return yaml.load(path.read_text())
-    except FileNotFoundError:
-        cure = f"run the command in the project's folder, or copy {FILE} there" if path.name == FILE else "name a file with settings"
-        raise SettingsError(f"{path} does not exist: {cure}") from None
-    except _NOT_YAML as error:
-        raise SettingsError(f"{path.name} is not valid YAML: {' '.join(str(error).split())}") from error
-
-
-def _check_shape(document: Any, levels: int = _LEVELS) -> None:
-    """Raise SettingsError where no path of words leads to a value: YAML can name a value by a list, and hold it in itself."""
-    if levels == 0:
-        raise SettingsError(f"{FILE} nests more than {_LEVELS} levels, or an anchor (&) holds itself: write it flat")
-    if isinstance(document, Mapping):
-        for key, value in document.items():
-            if not isinstance(key, str | int | float | None):
-                raise SettingsError(f"{FILE} names a setting by {str(key)!r}: names are words")
-            _check_shape(value, levels - 1)
-    elif isinstance(document, list | tuple | set):
-        for value in document:
-            _check_shape(value, levels - 1)
-
-
-def _take_over(document: Any, example: Any, path: Path) -> None:
-    """Replace the sections of a document by those of an example, with their comments."""
-    if not isinstance(example, dict) or not isinstance(document, dict) or not set(example) <= set(Settings.model_fields):
-        raise SettingsError(f"{path.name} holds no settings: write sections such as `search:`, as in {FILE}")
-    for section, content in example.items():
-        document[section] = content
-
-
-def _yaml() -> YAML:
-    yaml = YAML()
-    yaml.Representer = _Representer
-    yaml.width = 4096  # or long lines would be folded that nobody edited
-    yaml.indent(mapping=2, sequence=4, offset=2)
-    return yaml
-
-
-def _override(document: Any, override: str) -> None:
-    path, separator, text = override.partition("=")
-    *parents, key = path.strip().split(".")
-    if not separator or not parents or not all([*parents, key]):
-        raise SettingsError(f"--set {override!r} is not an override: write section.key=value, for example search.trials=50")
-    section = document
-    for parent in parents:
-        section = _entry(section, parent)
-        if not isinstance(section, dict | list):
-            known = list(Settings.model_fields)  # the file may be anything but a mapping
-            raise SettingsError(f"--set {override!r}: {FILE} has no section {parent!r} to set {key!r} in; {near(parent, known)}")
-    if isinstance(section, list):
-        raise SettingsError(f"--set {override!r}: {'.'.join(parents)} is a list: write {'.'.join(parents)}.0.{key} for its first entry")
-    try:
-        section[key] = YAML(typ="safe").load(text)
-    except _NOT_YAML as error:
-        raise SettingsError(f"--set {override!r}: the value is not valid YAML") from error
-
-
-def _entry(section: Any, name: str) -> Any:
-    if isinstance(section, list):
-        return section[int(name)] if name.isdigit() and int(name) < len(section) else None
-    return section.get(name) if isinstance(section, Mapping) else None
+        raise SettingsError("\n".join(map(said, lines))) from error

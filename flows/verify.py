@@ -11,13 +11,18 @@ import torch
 from pydantic import BaseModel, ValidationError
 
 from flows import environment
+from flows.records import as_written
+from flows.why import evidence, hashes
 from nas import checkpoint
 from nas.components import sentences
+from nas.data.dataset import DESCRIPTION_FILE, array_file
 
 TOLERANCE = 0.01
 """How far numbers may be apart to be called equal: absolute, relative where the recorded one is beyond 1."""
 Answer = Literal["bit-identical", "equal within tolerance", "differs"]
 _MISSING = "nothing"
+_EXACT = 2.0**53
+"""Below it every whole number is one float, so that it can be shown without a fraction."""
 _Settings = TypeVar("_Settings", bound=BaseModel)
 
 
@@ -54,7 +59,8 @@ class Verdict:
             return within + self._causes("although this input changed")
         if self.changed:
             return f"{self.title}: differs{self._causes('and this input changed')}"
-        return f"{self.title}: differs, although the data, the code and the environment are those of the record: please report this"
+        same = "the data that it read, the code and the environment are those of the record"
+        return f"{self.title}: differs, although {same}: please report this"
 
     def _causes(self, words: str) -> str:
         return f", {words}: {'; '.join(self.changed)}" if self.changed else ""
@@ -87,9 +93,9 @@ def figures(recorded: Mapping[str, float], again: Mapping[str, float]) -> list[t
         if before is None or after is None:
             rows.append((name, f"{_shown(before)} recorded, {_shown(after)} now"))
         elif _same_bits(before, after):
-            rows.append((name, f"{before!r}, the same bits"))
+            rows.append((name, f"{_shown(before)}, the same bits"))
         else:
-            rows.append((name, f"{before!r} recorded, {after!r} now: {after - before:+.3g}"))
+            rows.append((name, f"{_shown(before)} recorded, {_shown(after)} now: {after - before:+.3g}"))
     return rows
 
 
@@ -128,6 +134,28 @@ def changes(recorded: Mapping[str, Any], present: Mapping[str, Any]) -> tuple[li
     return causes, settings
 
 
+def altered_data(root: Path, read: Mapping[str, str], splits: Sequence[str]) -> list[str]:
+    """Return which prepared files of these splits are not, byte for byte, what a stage read: causes; `read` are the `deps` of its lineage.
+
+    DVC would not read a file again whose time and size are as they were.
+    """
+    names = [DESCRIPTION_FILE, *(array_file(split, part) for split in splits for part in ("inputs", "targets"))]
+    paths = [f"results/prepare/{name}" for name in names]
+    return [f"data: {path} is not what was read then" for path in paths if path in read and hashes.of_path(root / path) != read[path]]
+
+
+def altered_results(root: Path, stage: str, names: Sequence[str]) -> list[str]:
+    """Return which results of a stage are not, byte for byte, those in dvc.lock: causes; none where dvc.lock is about another run of it."""
+    locked = evidence.read_lock(root).get(stage) if (root / evidence.LOCK).exists() else None
+    if locked is None:
+        return []
+    found = {path: hashes.of_path(root / path) for path in (f"results/{stage}/{name}" for name in ("lineage.json", *names))}
+    told, *others = found  # the lineage is another one after every run
+    if found[told] != locked.writes.get(told):
+        return []
+    return [f"file: {path}" for path in others if path in locked.writes and found[path] != locked.writes[path]]
+
+
 def worked_in(known: Sequence[Mapping[str, Any]], trials: Sequence[int], workers: int) -> list[Mapping[str, Any]]:
     """Return the environments of a search in which any of these trials may have been computed, in part at least.
 
@@ -158,7 +186,9 @@ def _close(one: float, other: float, tolerance: float) -> bool:
 
 
 def _shown(value: float | None) -> str:
-    return _MISSING if value is None else repr(value)
+    if value is None:
+        return _MISSING
+    return f"{value:.0f}" if float(value).is_integer() and abs(value) < _EXACT else repr(value)
 
 
 def _load(path: Path) -> Any:
@@ -190,4 +220,4 @@ def _leaves(prefix: str, was: Any, now: Any) -> Iterator[tuple[str, str, str]]:
         for index, (before, after) in enumerate(zip(was, now, strict=True)):
             yield from _leaves(f"{prefix}.{index}", before, after)
     elif was != now:
-        yield prefix, str(was), str(now)
+        yield prefix, as_written(was), as_written(now)

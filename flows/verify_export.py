@@ -1,7 +1,6 @@
 """The ONNX file, exported once more from the weights that results/train hold."""
 
 import hashlib
-import json
 import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -12,11 +11,12 @@ import numpy as np
 from export.bundle import manifest_of
 from export.check import ParityError, check
 from export.to_onnx import to_onnx
-from flows import lineage, settings, verify
+from flows import lineage, records, settings, verify
+from flows.records import as_written
 from flows.settings import Export
 from flows.stages import export as stage
 from flows.variants import FLOAT
-from flows.verify import UnverifiableError, Verdict
+from flows.verify import Verdict
 from nas.data.dataset import Dataset
 from nas.process_start import pin_threads
 
@@ -24,17 +24,15 @@ from nas.process_start import pin_threads
 def exported(root: Path) -> Verdict:
     """Export again and compare the SHA-256 with the manifest's; where it differs, the logits on all test images decide.
 
-    The tolerance is the `export.tolerance` of the record. Raises UnverifiableError when `results/export` holds no record.
+    The tolerance is the `export.tolerance` of the record. Raises RecordError when `results/export` or `results/train` holds no record.
     """
     pin_threads()
     results, trained = root / "results" / "export", root / "results" / "train"
-    try:
-        manifest, record = (json.loads((results / name).read_text()) for name in ("manifest.json", "lineage.json"))
-        winner = json.loads((trained / "architecture.json").read_text())
-    except FileNotFoundError as error:
-        raise UnverifiableError(f"{error.filename} does not exist, so no file can be verified: `nasflow run` makes it") from error
+    manifest = records.read(results / "manifest.json", "ships", "variants", "files", "data_digest")
+    record, winner = records.read(results / "lineage.json", "params", "deps"), stage.winner_of(trained)
     chosen = verify.restored(Export, record["params"].get("export") or {})
     dataset = Dataset.open(root / "results" / "prepare", ["test"])
+    changed = [*_causes(root, record, manifest, dataset)]
     task, module = stage.module_of(winner, trained, dataset)
     with tempfile.TemporaryDirectory(prefix="nasflow-verify-") as place:
         model = Path(place) / "model.onnx"
@@ -53,10 +51,14 @@ def exported(root: Path) -> Verdict:
     if altered := _altered(results, manifest):
         answer = "differs"
         rows.append(("altered since", ", ".join(altered)))
-    causes = [*(f"file: results/export/{name}" for name in altered), *_causes(root, record, manifest, dataset)]
+    causes = [*(f"file: results/export/{name}" for name in altered), *changed]
     causes += verify.environment_changes(record.get("environments", ()), "cpu")
     present = Export.model_validate(settings.read(root).export).model_dump()
-    others = [f"{name} {present[name]} now, {value} in the record" for name, value in chosen.model_dump().items() if present[name] != value]
+    others = [
+        f"{name} {as_written(present[name])} now, {as_written(value)} in the record"
+        for name, value in chosen.model_dump().items()
+        if present[name] != value
+    ]
     return Verdict("results/export/model.onnx, exported again", answer, rows, causes, others, chosen.tolerance)
 
 
@@ -92,8 +94,10 @@ def _causes(root: Path, record: Mapping[str, Any], manifest: Mapping[str, Any], 
     digest = dataset.description.digest
     if manifest["data_digest"] != digest:
         yield f"data: results/prepare holds {digest[:16]} now, not {manifest['data_digest'][:16]}"
+    else:
+        yield from verify.altered_data(root, record["deps"], ["test"])
     was, now = record["deps"], lineage.read(root, "export")["deps"]
     for path in dict.fromkeys([*was, *now]):
-        if was.get(path) != now.get(path):
+        if not path.startswith("results/prepare/") and was.get(path) != now.get(path):
             kind = "code" if path.split("/")[0] in ("nas", "export", "flows") else "file"
             yield f"{kind}: {path}"

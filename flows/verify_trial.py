@@ -1,13 +1,12 @@
 """A trial of the last search, evaluated once more from its record in a folder of its own."""
 
-import json
 import tempfile
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from flows import lineage, search_start, settings, verify
+from flows import lineage, records, search_start, settings, verify
 from flows.run_folder import environments
 from flows.searches import Search
 from flows.stages import search as stage
@@ -23,6 +22,9 @@ from nas.tasks.base import Task
 from nas.trial import Report, Trial
 from nas.workers import Workers
 
+_READ = ("fit", "select", "confirm")
+"""The splits that an evaluation may read."""
+
 
 def trial(root: Path, number: int, tolerance: float = verify.TOLERANCE) -> Verdict:
     """Evaluate a trial of the search that `results/search` shows again, and compare metrics and weights with its record.
@@ -32,9 +34,9 @@ def trial(root: Path, number: int, tolerance: float = verify.TOLERANCE) -> Verdi
     """
     pin_threads()
     folder = _run(root)
-    inputs = json.loads((folder / "inputs.json").read_text())
+    inputs = records.read(folder / "inputs.json", "settings", "task", "data")
     entry = verify.restored(Search, inputs["settings"][-1])
-    known = {trial.number: trial for trial in journal.read(folder)}
+    known = {trial.number: trial for trial in journal.read(folder, f"move {records.shown(folder)} aside and run `nasflow stage search`")}
     if number not in known:
         there = (
             f"its trials are 0 to {max(known)}" if known else "none of its trials has ended yet, so continue it with `nasflow stage search`"
@@ -44,6 +46,7 @@ def trial(root: Path, number: int, tolerance: float = verify.TOLERANCE) -> Verdi
         raise UnverifiableError(_together(folder.name, number))
     asked, twin = known[number], _owner(known, number)
     line = _ancestors(known, twin.number)
+    causes, others = _changes(root, inputs)
     again, compared = _evaluate(root, folder, entry, inputs, [known[one] for one in line])
     own, left_out = _own(twin.report or Report(), restore("tasks", inputs["task"]))
     answer, rows = _compare(replace(twin, report=own), again, tolerance)
@@ -55,7 +58,6 @@ def trial(root: Path, number: int, tolerance: float = verify.TOLERANCE) -> Verdi
     answer = "equal within tolerance" if answer == "bit-identical" and not equal else answer
     if asked is not twin:
         rows.insert(0, ("evaluated as", f"trial {twin.number}, whose result trial {number} took over: both build the same function"))
-    causes, others = verify.changes(inputs, _present(root, inputs))
     worked_in = verify.worked_in(environments(folder), line, entry.workers)
     causes += verify.environment_changes(worked_in, stage.device_of(entry))
     return Verdict(f"trial {number} of {folder.name}", answer, rows, causes, others, tolerance)
@@ -64,11 +66,10 @@ def trial(root: Path, number: int, tolerance: float = verify.TOLERANCE) -> Verdi
 def _run(root: Path) -> Path:
     """The folder of the run that the results of the search came from."""
     best = root / "results" / "search" / "best.json"
-    if not best.exists():
-        raise UnverifiableError(f"{best} does not exist, so there is no search to verify: `nasflow run search` makes one")
-    folder = root / WORK / f"search-{json.loads(best.read_text())['search']}"
+    folder = root / WORK / f"search-{records.read(best, 'search')['search']}"
     if not (folder / "inputs.json").exists() or not (folder / "journal.jsonl").exists():
-        raise UnverifiableError(f"{folder} is gone, and with it the record of the trials: `nasflow stage search` makes it again")
+        gone = f"{records.shown(folder)} is gone, and with it the record of the trials"
+        raise UnverifiableError(f"{gone}: `nasflow stage search` makes it again")
     return folder
 
 
@@ -96,7 +97,7 @@ def _ancestors(known: Mapping[int, Trial], number: int) -> list[int]:
 
 def _evaluate(root: Path, run: Path, entry: Search, inputs: Mapping[str, Any], line: list[Trial]) -> tuple[Report, tuple[bool, str]]:
     """Evaluate a line of trials, each of which goes on with the weights before; the last report, and how its weights compare."""
-    dataset = Dataset.open(root / "results" / "prepare", splits=("fit", "select", "confirm"))
+    dataset = Dataset.open(root / "results" / "prepare", splits=_READ)
     task = restore("tasks", inputs["task"]).bind(dataset.description)
     last = line[-1]
     with tempfile.TemporaryDirectory(prefix="nasflow-verify-") as place:
@@ -139,6 +140,15 @@ def _compare(recorded: Trial, again: Report, tolerance: float) -> tuple[verify.A
         return verify.judge(before.metrics, again.metrics, tolerance), rows
     same = before.error is not None and again.error is not None and before.kind is not None and before.kind == again.kind
     return "equal within tolerance" if same else "differs", rows
+
+
+def _changes(root: Path, recorded: Mapping[str, Any]) -> tuple[list[str], list[str]]:
+    """What is not what it was, as causes and as settings."""
+    present = _present(root, recorded)
+    causes, others = verify.changes(recorded, present)
+    if recorded["data"] == present["data"]:  # or all files are others
+        causes += verify.altered_data(root, records.read(root / "results" / "search" / "lineage.json", "deps")["deps"], _READ)
+    return causes, others
 
 
 def _present(root: Path, recorded: Mapping[str, Any]) -> dict[str, Any]:

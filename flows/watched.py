@@ -11,18 +11,21 @@ from typing import Any
 from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedSeq
 
+from flows import lineage
 from nas import atomic
 
 
 def watch(root: Path, paths: Sequence[str], name: str = "prepare") -> bool:
     """Make `paths` the data among the dependencies of stage `name` in `root`/dvc.yaml; returns whether the file had to change.
 
-    Comments and the order of the file stay. Raises FileNotFoundError without a dvc.yaml, KeyError without the stage when there are paths.
+    Comments and the order of the file stay. Raises FileNotFoundError without a dvc.yaml, ValueError when it is damaged,
+    KeyError without the stage when there are paths.
     """
     yaml = YAML()
     yaml.width = 4096  # or long lines would be folded that nobody edited
     yaml.indent(mapping=2, sequence=4, offset=2)
     path = root / "dvc.yaml"
+    lineage.load(path)  # which says in a sentence what is wrong with it
     document = yaml.load(path.read_text())
     if name not in document["stages"] and not paths:
         return False
@@ -45,7 +48,7 @@ def watch(root: Path, paths: Sequence[str], name: str = "prepare") -> bool:
 
 def paths(root: Path) -> list[str]:
     """The data that the stages of `root`/dvc.yaml read. Raises FileNotFoundError without a dvc.yaml."""
-    stages = YAML(typ="safe").load((root / "dvc.yaml").read_text()).get("stages", {})
+    stages = lineage.load(root / "dvc.yaml").get("stages") or {}
     return list(dict.fromkeys(path for stage in stages.values() for path in stage.get("meta", {}).get("watched", [])))
 
 

@@ -11,7 +11,7 @@ from pydantic_core import ErrorDetails, PydanticCustomError
 
 from nas import load
 
-_WHOLE = "the file"
+_WHOLE, _QUOTE = "the file", "'"
 
 
 class _Room:
@@ -89,16 +89,42 @@ def _sentence(problem: ErrorDetails, model: type[BaseModel]) -> list[str]:
         return [f"{path} is not a setting: {near(str(problem['loc'][-1]), keys)}"]
     if kind == "missing":
         return [f"{path} is missing: add it"]
-    rule = problem["msg"].removeprefix("Value error, ").removeprefix("Input ")
+    described = _description(model, problem["loc"]) if kind == "string_pattern_mismatch" else None
+    told = f"write what belongs there ({described})" if described else rule(problem)
+    return [f"{path or _WHOLE} is {json.dumps(problem['input'], default=str)}: {told}"]
+
+
+def rule(problem: ErrorDetails) -> str:
+    """Return the rule that a value breaks, in words that need no knowledge of pydantic."""
+    kind, context = problem["type"], problem.get("ctx", {})
+    if kind in ("value_error", "assertion_error"):
+        return str(context["error"])
     if kind == "too_short":
-        rule = f"give at least {context['min_length']}"
-    return [f"{path or _WHOLE} is {json.dumps(problem['input'], default=str)}: {rule}"]
+        return f"give at least {context['min_length']}"
+    if kind == "missing":
+        return "it is missing"
+    if kind == "union_tag_not_found":
+        return f"it does not say its {context['discriminator'].strip(_QUOTE)}"
+    if kind == "union_tag_invalid":
+        return f"its {context['discriminator'].strip(_QUOTE)} is {context['tag']}, which is none of {context['expected_tags']}"
+    if kind == "string_pattern_mismatch":
+        return f"{problem['input']!r} has another form than belongs there"
+    return problem["msg"].removeprefix("Input ")
 
 
 def near(name: str, known: Sequence[str]) -> str:
     """Return a hint: the nearest known name, or all of them."""
     near = difflib.get_close_matches(name, known, n=1)
     return f"did you mean {near[0]!r}?" if near else f"there are {', '.join(known)}"
+
+
+def _description(model: type[BaseModel], path: Sequence[int | str]) -> str | None:
+    """What the setting that a path leads to says of itself."""
+    for end in reversed(range(len(path))):
+        field = _model_at(model, path[:end]).model_fields.get(str(path[end]))
+        if field is not None:
+            return (field.description or "").rstrip(".") or None
+    return None
 
 
 def _model_at(model: type[BaseModel], path: Sequence[int | str]) -> type[BaseModel]:

@@ -11,14 +11,19 @@ from pathlib import Path
 from typing import Any, Protocol, Self
 
 from nas import atomic
-from nas.journal_lines import commit_of, due, line_of, parse, still_running
+from nas.journal_lines import commit_of, due, in_turn, line_of, parse, still_running
 from nas.trial import Trial
 from nas.trial_record import decode_trial as decode_trial
 from nas.trial_record import encode_trial as encode_trial
 
-FORMAT_VERSION = 2
-_READABLE = (1, 2)
-"""Format 1 names all running trials in every commit, which is nearly all that is written where there are very many workers."""
+FORMAT_VERSION = 3
+_READABLE = (1, 2, 3)
+"""Format 1 names all running trials in every commit, which is nearly all that is written where there are very many workers. Up to format 2
+commits have no number of their own, so that one that was taken out leaves no gap."""
+
+
+_NUMBERED = 3
+"""Since this format."""
 
 
 class JournalError(RuntimeError):
@@ -76,6 +81,7 @@ class FileJournal:
         self._told = 0
         self._snapshot: str | None = None
         self._format = FORMAT_VERSION
+        self._commits = 0
         self._waiting: list[Trial] = []
 
     def resume(self) -> Resumed:
@@ -84,14 +90,14 @@ class FileJournal:
         Raises JournalError when a line before the last commit is damaged, or when the journal belongs to another
         search or format, and DiskError when the disk does not give or take it; the files are then as they were.
         """
-        found = _read(self._path, "finish the search with the version that began it, or start anew")
+        found = _read(self._path, _anew(self._path))
         header = line_of({"format": FORMAT_VERSION, "fingerprint": self._fingerprint})
         if found.fingerprint not in (None, self._fingerprint):
             raise JournalError(f"{self._path} belongs to the search {found.fingerprint}, not to {self._fingerprint}: use another folder")
         if found.fingerprint is None and not header.startswith(found.rest.rstrip(b"\0")):
-            raise JournalError(f"{self._path} line 1 is damaged, or this is not a journal: restore the file or start anew")
+            raise JournalError(f"{self._path} line 1 is damaged, or this is not a journal: {_cure(_anew(self._path))}")
         self._told, self._snapshot = len(found.trials), found.snapshot
-        self._format, self._waiting = found.format, found.waiting
+        self._format, self._commits, self._waiting = found.format, found.commits, found.waiting
         resumed = Resumed(found.trials + found.waiting, self._load_state())
         atomic.make_folder(self._path.parent)
         self._file = atomic.Growing(self._path, found.length)
@@ -136,9 +142,10 @@ class FileJournal:
         known, self._waiting = self._waiting, list(waiting)
         still = 0 if self._format == 1 else still_running(known, self._waiting)
         record: dict[str, Any] = {"commit": self._told} | ({"still": still} if still else {})
+        record |= {} if self._format < _NUMBERED else {"nth": self._commits + 1}
         record |= {"waiting": [encode_trial(trial) for trial in self._waiting[still:]], "state": self._snapshot}
         file.append(b"".join([*self._lines, line_of(record)]))
-        self._lines = []
+        self._lines, self._commits = [], self._commits + 1
         if previous and previous != self._snapshot:
             _remove(self._path.parent / previous)
 
@@ -163,9 +170,9 @@ class FileJournal:
         try:
             return checkpoint.load(path, "strategy", "evaluator")
         except FileNotFoundError as error:
-            raise JournalError(f"{path} is missing although the journal names it: restore the file or start anew") from error
+            raise JournalError(f"{path} is missing although the journal names it: {_cure(_anew(path))}") from error
         except checkpoint.CheckpointError as error:
-            raise JournalError(f"{path} cannot be read: restore the file or start anew") from error
+            raise JournalError(f"{path} cannot be read: {_cure(_anew(path))}") from error
 
     def _remove_other_snapshots(self) -> None:
         """Remove snapshots that no commit names, written or half written when an earlier process was killed."""
@@ -180,15 +187,25 @@ def _remove(path: Path) -> None:
         path.unlink()
 
 
-def read(path: Path) -> list[Trial]:
+def _anew(path: Path) -> str:
+    """How a search starts anew, without the folder that holds a file."""
+    return f"move {path.parent} aside and run the same command again, to start anew"
+
+
+def _cure(otherwise: str) -> str:
+    return f"put back a copy of it, or {otherwise}"
+
+
+def read(path: Path, otherwise: str = "leave it out") -> list[Trial]:
     """Return the committed trials of another search; `path` is its journal.jsonl or the folder that holds it.
 
-    Raises FileNotFoundError when there is none, JournalError when it is damaged or of another format. Nothing is written.
+    otherwise: what to do about one that cannot be read, besides mending it. Raises FileNotFoundError when there is none, JournalError
+    when it is damaged or of another format. Nothing is written.
     """
     folder = path.parent if path.name == "journal.jsonl" else path
     if not (folder / "journal.jsonl").is_file():
         raise FileNotFoundError(f"{path} holds no journal.jsonl: name the folder of a search, such as .nasflow/search-…")
-    return _read(folder / "journal.jsonl", "leave it out").trials
+    return _read(folder / "journal.jsonl", otherwise).trials
 
 
 @dataclass
@@ -200,13 +217,14 @@ class _Found:
     trials: list[Trial] = field(default_factory=list)
     waiting: list[Trial] = field(default_factory=list)
     snapshot: str | None = None
+    commits: int = 0
     lines: int = 0
     length: int = 0
     rest: bytes = b""
 
 
 def _read(path: Path, otherwise: str) -> _Found:
-    """Read up to the last commit. Raises JournalError; `otherwise` is what to do about a journal of another format."""
+    """Read up to the last commit. Raises JournalError; `otherwise` is what can be done instead of mending it."""
     with atomic.explained(path, "read", "it is as it was"):
         data = path.read_bytes() if path.exists() else b""
     lines, found, trials, position = data.split(b"\n"), _Found(), list[Trial](), 0
@@ -214,7 +232,7 @@ def _read(path: Path, otherwise: str) -> _Found:
         try:
             record = parse(line)
             if record is None:
-                _refuse_unless_torn(path, number, line, lines[number:])
+                _refuse_unless_torn(path, number, line, lines[number:], otherwise)
                 break
             position += len(line) + 1
             if number == 1:
@@ -222,29 +240,35 @@ def _read(path: Path, otherwise: str) -> _Found:
             elif "trial" in record:
                 trials.append(due(record["trial"], len(trials), finished=True))
             else:
+                found.commits += 1
+                if found.format >= _NUMBERED:
+                    in_turn(record, found.commits)
                 found.waiting, found.snapshot = commit_of(record, len(trials), found.waiting)
         except ValueError as error:
-            raise JournalError(f"{path} line {number} is not what a search writes ({error}): restore the file or start anew") from error
+            raise JournalError(f"{path} line {number} is not what a search writes ({error}): {_cure(otherwise)}") from error
         if number == 1 or "trial" not in record:
             found.trials, found.lines, found.length = list(trials), number, position
     found.rest = data[found.length :]
     return found
 
 
-def _refuse_unless_torn(path: Path, number: int, line: bytes, later: list[bytes]) -> None:
+def _refuse_unless_torn(path: Path, number: int, line: bytes, later: list[bytes], otherwise: str) -> None:
     """Raise JournalError when a damaged line cannot be the end of a commit that was interrupted."""
     torn = b"\0" in line  # a loss of power can keep the later page of the last commit and leave zeros for the earlier
     if sum(b'{"commit":' in other and parse(other) is not None for other in later) > torn:
-        raise JournalError(f"{path} line {number} is damaged although later lines are sound: restore the file or start anew")
+        raise JournalError(f"{path} line {number} is damaged although later lines are sound: {_cure(otherwise)}")
     if number == 1:
-        raise JournalError(f"{path} line 1 is damaged, or this is not a journal: restore the file or start anew")
+        raise JournalError(f"{path} line 1 is damaged, or this is not a journal: {_cure(otherwise)}")
 
 
 def _fingerprint_of(record: dict[str, Any], path: Path, otherwise: str) -> str:
     if "format" not in record:
         raise ValueError("the first line names no format")
     if record["format"] not in _READABLE:
-        raise JournalError(f"{path} has journal format {record['format']}, this version reads and writes {FORMAT_VERSION}: {otherwise}")
+        raise JournalError(
+            f"{path} has journal format {record['format']}, this version reads and writes {FORMAT_VERSION}: "
+            f"finish the search with the version that began it, or {otherwise}"
+        )
     if not isinstance(record.get("fingerprint"), str):
         raise ValueError("'fingerprint' is wrong")
     return str(record["fingerprint"])

@@ -47,6 +47,12 @@ def commit_of(record: dict[str, Any], told: int, known: list[Trial]) -> tuple[li
     return left[:still] + [due(trial, told + still + index, finished=False) for index, trial in enumerate(waiting)], state
 
 
+def in_turn(record: dict[str, Any], number: int) -> None:
+    """Raise ValueError when a commit line is not the one of this number."""
+    if record.get("nth") != number or isinstance(record["nth"], bool | float):
+        raise ValueError(f"commit {record.get('nth')!r} stands where {number} is due, so lines are missing or were put in")
+
+
 def due(record: Any, number: int, *, finished: bool) -> Trial:
     """Return the trial of a record. Raises ValueError when it is misshapen, or another one is due here."""
     trial = decode_trial(record)

@@ -29,7 +29,7 @@ def table(
     if context.invoked_subcommand is not None:
         return
     with errors():
-        from flows import runs
+        from flows import run_state, runs
 
         found = runs.find(Path.cwd())
         if as_json:
@@ -38,7 +38,8 @@ def table(
             _show([_row(run) for run in found])
             for run in found:
                 if run.note:
-                    print(f"{run.name} is {run.state}: {shorten(run.note, _NOTE, placeholder=' … (`nasflow runs --json` has all of it)')}")
+                    note = shorten(run.note, _NOTE, placeholder=" … (`nasflow runs --json` has all of it)")
+                    print(f"{run.name} {run_state.WORDS[run.state]}: {note}")
         else:
             print("no runs yet: `nasflow run` begins one")
 

@@ -7,6 +7,7 @@ from typing import Annotated, Any, final
 import typer
 
 from flows.commands import options
+from flows.commands.stages import METAVAR, Stage, named
 from flows.ending import errors, stoppable
 
 
@@ -19,7 +20,9 @@ class Options:
     every: Annotated[float | None, typer.Option(min=1, help="Seconds from one start to the next, instead of --cron.")] = None
     timezone: Annotated[str | None, typer.Option(help="Where --cron is meant, such as Europe/Berlin; UTC by default.")] = None
     name: Annotated[str | None, typer.Option(help="What Prefect calls the deployment; the folder's name by default.")] = None
-    stages: Annotated[list[str] | None, typer.Option("--stage", help="Only this stage; may be given again.")] = None
+    stages: Annotated[
+        list[Stage] | None, typer.Option("--stage", parser=named, metavar=METAVAR, help="Only this stage; may be given again.")
+    ] = None
     promote_if_better: Annotated[
         bool, typer.Option("--promote-if-better", help="Release a model that is better than the released one.")
     ] = False
@@ -30,8 +33,9 @@ class Options:
 
     def parameters(self) -> dict[str, Any]:
         """The parameters of every run."""
-        how = {"promote_if_better": self.promote_if_better, "notify": self.notify, "timeout_seconds": self.timeout}
-        return {"stages": self.stages, "how": {**how, "retries": self.retries, "retry_seconds": self.retry_seconds}}
+        how: dict[str, Any] = {"promote_if_better": self.promote_if_better, "notify": self.notify, "timeout_seconds": self.timeout}
+        how |= {"retries": self.retries, "retry_seconds": self.retry_seconds}
+        return {"stages": [stage.value for stage in self.stages] if self.stages else None, "how": how}
 
 
 def serve(chosen: Options) -> None:

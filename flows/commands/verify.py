@@ -13,7 +13,7 @@ if TYPE_CHECKING:  # `nasflow --help` need not wait for PyTorch
     from flows.verify import Verdict
 
 UNVERIFIABLE = 2
-"""The exit code where nothing can be said: the record is gone, or the trial shared its weights with others."""
+"""The exit code where nothing can be said: the record is gone or damaged, or the trial shared its weights with others."""
 
 
 def verify(
@@ -26,11 +26,12 @@ def verify(
     """Make a result again from its record: bit-identical, equal within tolerance (exit code 0), or different, and why (1)."""
     with stoppable("nothing was changed"), errors():
         from flows import console
+        from flows.records import RecordError
         from flows.verify import UnverifiableError
 
         try:
             verdict = _verdict(what, seed, tolerance)
-        except UnverifiableError as error:
+        except (UnverifiableError, RecordError) as error:
             console.fail(f"nasflow: {error}")
             sys.exit(UNVERIFIABLE)
         rows = [*verdict.rows]

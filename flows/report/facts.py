@@ -1,13 +1,13 @@
 """Everything the report says is read here, from the results of the other stages and nothing else."""
 
 import csv
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, final
 
+from flows import records
 from flows.candidates import FILE as CANDIDATES
 from flows.report.effects import Effects, main_effects
 from nas.ancestry import named
@@ -106,22 +106,23 @@ class Facts:
 def read(results: Path) -> Facts:
     """Read the results of all stages.
 
-    Raises FileNotFoundError when a stage has not been run, ValueError when a file is not of the form that its stage writes.
+    Raises RecordError when a stage has not been run or its record is damaged, ValueError when a table is not of the form that its stage
+    writes.
     """
     search, train, export = results / "search", results / "train", results / "export"
-    best, trained = _json(search / "best.json"), _json(train / "architecture.json")
-    offered = json.loads((search / CANDIDATES).read_text())
+    best, trained = records.read(search / "best.json"), records.read(train / "architecture.json")
+    offered = records.read_list(search / CANDIDATES, "trial")
     shipped = next((candidate for candidate in offered if candidate["trial"] == trained["trial"]), best)
-    telemetry, history = _json(search / "telemetry.json"), _rows(search / "history.csv")
+    telemetry, history = records.read(search / "telemetry.json"), _rows(search / "history.csv")
     comparable = {int(row["trial"]) for row in history}
     return Facts(
         best=best,
         shipped=shipped,
-        details=_json(train / "details.json"),
-        manifest=_json(export / "manifest.json"),
-        dataset=_json(results / "prepare" / "dataset.json"),
+        details=records.read(train / "details.json"),
+        manifest=records.read(export / "manifest.json"),
+        dataset=records.read(results / "prepare" / "dataset.json"),
         telemetry=telemetry,
-        lineages={stage: _json(results / stage / "lineage.json") for stage in STAGES},
+        lineages={stage: records.read(results / stage / "lineage.json") for stage in STAGES},
         trials=list(_trials(search / "trials.csv", comparable, set(telemetry["random"]))),
         history=history,
         curve=_rows(train / "curve.csv"),
@@ -157,8 +158,3 @@ def _trials(path: Path, comparable: set[int], random: set[int]) -> Iterator[Row]
 def _rows(path: Path) -> list[dict[str, str]]:
     with path.open(newline="") as file:
         return list(csv.DictReader(file))
-
-
-def _json(path: Path) -> dict[str, Any]:
-    content: dict[str, Any] = json.loads(path.read_text())
-    return content

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import nn
 
@@ -20,7 +21,7 @@ from export.bundle import Extras, manifest_of, write_bundle
 from export.check import Parity, ParityError, check, require
 from export.to_onnx import to_onnx
 from export.web.runtime import runtime
-from flows import console, environment, gate, results, tables
+from flows import console, environment, gate, records, results, tables
 from flows.deployed import Files
 from flows.elsewhere import Elsewhere
 from flows.making import provenance
@@ -34,6 +35,8 @@ from nas.data.dataset import Dataset
 from nas.process_start import pin_threads
 from nas.tasks.base import Task
 
+_WINNER, _WEIGHTS = "architecture.json", "model.safetensors"
+
 
 def run(root: Path, settings: Settings, record: dict[str, Any]) -> None:
     """Export, check, score and time the file and its int8 variant, and publish the one that ships.
@@ -46,8 +49,7 @@ def run(root: Path, settings: Settings, record: dict[str, Any]) -> None:
     browser = runtime() if settings.export.web else None
     dataset = Dataset.open(root / "results" / "prepare", ["fit", "confirm", "test"])
     trained = root / "results" / "train"
-    winner = json.loads((trained / "architecture.json").read_text())
-    details = json.loads((trained / "details.json").read_text())
+    winner, details = winner_of(trained), records.read(trained / "details.json", "shipped")
     made_in = {"environments": [{"environment": environment.present()}]}
     with (
         publish(root, "export", record | made_in) as folder,
@@ -97,11 +99,23 @@ def _refuse(root: Path, winner: Mapping[str, Any], parity: Parity, measured: Els
         gate.refuse(root, winner, [str(error)], measured)
 
 
+def winner_of(trained: Path) -> dict[str, Any]:
+    """What train says of the network that it published. Raises RecordError."""
+    return records.read(trained / _WINNER, "architecture", "canonical", "space", "task", "search", "trial", "seed", "objective", "metric")
+
+
 def module_of(winner: Mapping[str, Any], trained: Path, dataset: Dataset) -> tuple[Task, nn.Module]:
-    """The deployable module, from what train published and nothing else."""
-    task = restore("tasks", winner["task"]).bind(dataset.description)
-    network = restore("spaces", winner["space"]).build(winner["architecture"], task)
-    network.load_state_dict(load_file(trained / "model.safetensors"))
+    """The deployable module, from what train published and nothing else. Raises ValueError when that does not belong together."""
+    path = trained / _WEIGHTS
+    try:
+        task = restore("tasks", winner["task"]).bind(dataset.description)
+        network = restore("spaces", winner["space"]).build(winner["architecture"], task)
+        network.load_state_dict(load_file(path))
+    except FileNotFoundError as error:
+        raise records.MissingError(f"{records.shown(path)} is missing: {records.PULL}") from error
+    except (LookupError, TypeError, ValueError, RuntimeError, SafetensorError) as error:
+        both = f"{records.shown(trained / _WINNER)} and {_WEIGHTS} beside it"
+        raise ValueError(f"{both} do not belong together, since one was altered or made again: {records.RESTORE}") from error
     return task, task.deployable(network).eval()
 
 
@@ -115,7 +129,7 @@ def provenance_of(winner: Mapping[str, Any], trained: Path, dataset: Dataset) ->
         "search": winner["search"],
         "trial": str(winner["trial"]),
         "seed": str(winner["seed"]),
-        "weights_sha256": hashlib.sha256((trained / "model.safetensors").read_bytes()).hexdigest(),
+        "weights_sha256": hashlib.sha256((trained / _WEIGHTS).read_bytes()).hexdigest(),
         **_made_by(winner),
     }
 

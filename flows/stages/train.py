@@ -112,7 +112,7 @@ def _train_all(root: Path, jobs: Sequence[Job], chosen: Train) -> list[Progress]
         while wait(running, timeout=0.5).not_done:
             report(sum(_epoch(job) for job in jobs), f"seeds {', '.join(str(job.plan.seed) for job in jobs)}")
         outcomes = [future.result() for future in running]
-        report(total, f"{len(jobs)} seeds trained")
+        report(total, f"{len(jobs)} seed{'s' if len(jobs) > 1 else ''} trained")
     return outcomes
 
 

@@ -20,15 +20,20 @@ class State(StrEnum):
 class Link:
     """One step from the file to the commit.
 
-    `facts` are labels and what they say. `broken` holds a sentence for everything that is not as it was recorded, `unchecked` one for
-    everything that could not be compared, both with a cure.
+    `facts` are labels and what they say, in words or as a whole number. `broken` holds a sentence for everything that is not as it was
+    recorded, `unchecked` one for everything that could not be compared, both with a cure.
     """
 
     name: str
     title: str
-    facts: Sequence[tuple[str, str]] = ()
+    facts: Sequence[tuple[str, str | int]] = ()
     broken: Sequence[str] = ()
     unchecked: Sequence[str] = ()
+
+    @property
+    def lines(self) -> list[tuple[str, str]]:
+        """The facts as a person reads them."""
+        return [(name, f"{value:,}" if isinstance(value, int) else value) for name, value in self.facts]
 
     @property
     def state(self) -> State:
@@ -78,8 +83,8 @@ class Chain:
         if self.state == State.HOLDS:
             return f"{self.file}: the chain is whole, from the file to the commit"
         if self.state == State.BROKEN:
-            return f"{self.file}: the chain is broken at {_listed(named[State.BROKEN])}"
-        return f"{self.file}: nothing is broken, but {_listed(named[State.OPEN])} could not be checked as a whole"
+            return f"{self.file}: the chain is broken at {listed(named[State.BROKEN])}"
+        return f"{self.file}: nothing is broken, but {listed(named[State.OPEN])} could not be checked as a whole"
 
     def as_json(self) -> dict[str, Any]:
         """Plain JSON values: {"file", "state", "links": [...], "ancestors": [...]}."""
@@ -87,6 +92,12 @@ class Chain:
         return {"file": self.file, "state": self.state.value, "links": links, "ancestors": [asdict(one) for one in self.ancestors]}
 
 
-def _listed(names: Sequence[str]) -> str:
+def counted(number: int, noun: str, plural: str = "") -> str:
+    """A number with its noun, such as `1 file` and `2 files`."""
+    return f"{number:,} {noun if number == 1 else plural or f'{noun}s'}"
+
+
+def listed(names: Sequence[str]) -> str:
+    """Names as a person lists them; there is one at least."""
     *first, last = names
     return f"{', '.join(first)} and {last}" if first else last

@@ -5,9 +5,10 @@ from pathlib import Path
 from typing import Any
 
 from flows import lineage
+from flows.records import RESTORE, as_written
 from flows.why import hashes
 from flows.why.chain import Link
-from flows.why.evidence import RESTORE, Evidence, of_stage
+from flows.why.evidence import Evidence, of_stage
 from nas.data.dataset import SPLITS, Dataset, array_file
 from nas.data.errors import DataError
 
@@ -46,7 +47,7 @@ def originals(evidence: Evidence) -> Link:
         )
     settings = locked.settings.get("prepare", {}).get("source", {})
     named = settings if isinstance(settings, Mapping) else {"name": settings}
-    facts = [(str(name), str(value)) for name, value in named.items()]
+    facts = [(str(name), as_written(value)) for name, value in named.items()]
     broken, unchecked, files = [], [], _files(evidence)
     for path, recorded in files.items():
         facts += [(path, f"md5 {recorded}"), *_imported(path, evidence.root / f"{path}.dvc")]
@@ -58,6 +59,12 @@ def originals(evidence: Evidence) -> Link:
         elif found != recorded:
             broken.append(f"{path} is not what the results were made from: it was changed since; run `nasflow run`, or bring it back")
     return Link("source", f"made from {'the files of the user' if files else 'data that a library brings'}", facts, broken, unchecked)
+
+
+def notes(evidence: Evidence) -> list[str]:
+    """The files by which DVC tracks what the user's files are, or lie in."""
+    places = [place for path in _files(evidence) for place in (Path(path), *Path(path).parents)[:-1]]
+    return [note for note in dict.fromkeys(f"{place.as_posix()}.dvc" for place in places) if (evidence.root / note).is_file()]
 
 
 def _digests(evidence: Evidence) -> dict[str, str]:

@@ -4,8 +4,9 @@ import csv
 from collections.abc import Mapping, Sequence
 from typing import Any, final
 
-from flows.why.chain import Ancestor, Link
-from flows.why.evidence import PULL, RESTORE, Evidence
+from flows.records import PULL, RESTORE
+from flows.why.chain import Ancestor, Link, counted
+from flows.why.evidence import Evidence, untold
 from nas.ancestry import ancestors, changed, named
 
 Row = Mapping[str, str]
@@ -29,8 +30,9 @@ def descended(evidence: Evidence) -> tuple[Link, Link, list[Ancestor]]:
     """The link of the trial, the link of its ancestors, and these, nearest first."""
     winner = evidence.record("train/architecture.json")
     if not winner:
-        absent = evidence.absent("train/architecture.json")
-        return Link("trial", "the trial is not known", (), absent), Link("ancestors", "the ancestors are not known", (), absent), []
+        titles = ("trial", "the trial is not known"), ("ancestors", "the ancestors are not known")
+        first, second = (Link(name, title, (), (), untold("train/architecture.json")) for name, title in titles)
+        return first, second, []
     try:
         trials = Trials(evidence)
     except ValueError as error:
@@ -55,7 +57,7 @@ def _trial(trials: Trials, winner: Mapping[str, Any], evidence: Evidence) -> Lin
             f"{_TABLE} has another {different[0]} for trial {number} than the architecture that was trained: one was altered; {RESTORE}"
         )
     if row["status"] != "done":
-        broken.append(f"trial {number} is {row['status']} in {_TABLE}, so it could not win: the table was altered; {RESTORE}")
+        broken.append(f"trial {number} has the status {row['status']!r} in {_TABLE}, so it could not win: the table was altered; {RESTORE}")
     metric = best.get("metric", "")
     if best.get("trial") == number and row.get(metric) and best.get("score") is not None and float(row[metric]) != best["score"]:
         broken.append(
@@ -66,7 +68,7 @@ def _trial(trials: Trials, winner: Mapping[str, Any], evidence: Evidence) -> Lin
         facts.append(("confirm", f"{metric} {best['confirm']:.4f}"))
     if row.get("reused"):
         facts.append(("reused", f"builds the same function as trial {row['reused']}, whose result it took over"))
-    facts += [("of", f"{len(trials.rows)} trials")]
+    facts += [("of", counted(len(trials.rows), "trial"))]
     return Link("trial", f"trial {number} of the search", facts, broken)
 
 
@@ -91,7 +93,7 @@ def _family(trials: Trials, found: Mapping[int, Sequence[int]], winner: Mapping[
     facts = [(f"trial {one.trial}", f"{one.made}; {one.score}{_words(one)}") for one in family]
     first = family[-1] if family else None
     title = (
-        f"descends over {len(family) - 1} earlier trials, back to trial {first.trial}"
+        f"descends over {counted(len(family) - 1, 'earlier trial')}, back to trial {first.trial}"
         if first and len(family) > 1
         else "a beginning: made from no other trial"
     )

@@ -1,18 +1,17 @@
 """What there is to tell from: dvc.lock and the records among the results, read once; a record that is missing is named."""
 
-import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, final
 
-from flows import lineage
-from flows.why import hashes
+from flows import lineage, records
+from flows.records import PULL, RESTORE, RecordError
+from flows.why import git, hashes
 
 STAGES = ("export", "train", "search", "prepare")
 """The stages that a chain goes through, from the file back."""
-PULL = "bring it back with `dvc pull`, or run `nasflow run`"
-RESTORE = "bring the right one back with `dvc pull --force`, or run `nasflow run`"
+LOCK = "dvc.lock"
 _SHOWN = 12
 
 
@@ -29,20 +28,36 @@ class Locked:
 @final
 @dataclass(frozen=True)
 class Evidence:
-    """What a project says of its results. `records` holds the JSON files below results, by path; one that cannot be read is absent."""
+    """What a project says of its results. `records` holds the JSON files below results, by path; one that cannot be read is absent.
+
+    `in_git`: the results that dvc.yaml leaves to Git.
+    """
 
     root: Path
     locked: Mapping[str, Locked]
     records: Mapping[str, Mapping[str, Any]]
     missing: Mapping[str, str]
+    in_git: Collection[str] = ()
 
     def record(self, path: str) -> Mapping[str, Any]:
         """A record, such as `export/manifest.json`; empty where there is none, which `missing` says."""
         return self.records.get(path, {})
 
-    def absent(self, *paths: str) -> list[str]:
-        """A sentence for each of these records that cannot be read."""
-        return [self.missing[path] for path in paths if path in self.missing]
+    def gone(self, path: str) -> str:
+        """That a result is missing, and how to bring it back."""
+        return f"{path} is missing: {self._from_git(path) or PULL}"
+
+    def altered(self, path: str) -> str:
+        """That a result is not the one that was made, and how to bring that back."""
+        return f"{path} is not what dvc.lock says the stage wrote: it was altered since; {self._from_git(path) or RESTORE}"
+
+    def _from_git(self, path: str) -> str:
+        """How Git brings a result back; empty where DVC keeps it."""
+        if path not in self.in_git:
+            return ""
+        if git.content(self.root, "HEAD", path) is None:
+            return "Git is to keep it, but no commit holds it: run `nasflow run`, and commit it"
+        return f"bring it back with `git checkout HEAD -- {path}`, or run `nasflow run`"
 
 
 RECORDS = ("export/manifest.json", "train/architecture.json", "train/details.json", "search/best.json", "prepare/dataset.json")
@@ -50,34 +65,28 @@ RECORDS = ("export/manifest.json", "train/architecture.json", "train/details.jso
 
 def gather(root: Path) -> Evidence:
     """Read what a chain is told from. Raises ValueError where nothing was ever run here."""
-    if not (root / "dvc.lock").exists():
-        raise ValueError(
-            f"{root} holds no dvc.lock, so nothing says how its results were made: call it in the folder of a project that ran"
-        )
-    records, missing = {}, {}
+    if not (root / LOCK).exists():
+        known = git.content(root, "HEAD", LOCK) is not None
+        cure = f"restore it with `git checkout HEAD -- {LOCK}`" if known else "call it in the folder of a project that ran"
+        raise ValueError(f"{root} holds no {LOCK}, so nothing says how its results were made: {cure}")
+    found, missing = {}, {}
     for name in RECORDS:
-        path = f"results/{name}"
         try:
-            content = json.loads((root / path).read_text())
-        except (FileNotFoundError, NotADirectoryError):
-            missing[name] = f"{path} is missing: {PULL}"
-        except (ValueError, OSError):
-            missing[name] = f"{path} is no JSON: {RESTORE}"
-        else:
-            if isinstance(content, dict):
-                records[name] = content
-            else:
-                missing[name] = f"{path} is not the record that a stage writes: {RESTORE}"
-    return Evidence(root, parse_lock((root / "dvc.lock").read_text()), records, missing)
+            found[name] = records.read(root / "results" / name)
+        except RecordError as error:
+            missing[name] = str(error)
+    stages = lineage.declared(root).values() if (root / "dvc.yaml").exists() else ()
+    in_git = [path for stage in stages for path in stage.in_git]
+    return Evidence(root, read_lock(root), found, missing, in_git)
 
 
-def parse_lock(text: str) -> dict[str, Locked]:
-    """The stages of a dvc.lock by name. Raises ValueError when it is none."""
+def read_lock(root: Path) -> dict[str, Locked]:
+    """The stages of a project's dvc.lock by name. Raises ValueError when it is none."""
     try:
-        stages = lineage.parse(text).get("stages") or {}
+        stages = lineage.load(root / LOCK).get("stages") or {}
         return {name: _locked(entry) for name, entry in stages.items()}
     except (AttributeError, KeyError, TypeError) as error:
-        raise ValueError("dvc.lock is not what DVC writes: restore it from Git") from error
+        raise ValueError(f"{LOCK} is not what DVC writes: restore it from Git with `git checkout HEAD -- {LOCK}`") from error
 
 
 def _locked(entry: Mapping[str, Any]) -> Locked:
@@ -86,10 +95,15 @@ def _locked(entry: Mapping[str, Any]) -> Locked:
     return Locked(reads, writes, settings)
 
 
+def untold(path: str) -> list[str]:
+    """That something is told from a record that cannot be read; the link of its stage says why, and how to bring it back."""
+    return [f"this is told from results/{path}, which cannot be read"]
+
+
 def of_stage(evidence: Evidence, stage: str, needed: tuple[str, ...]) -> tuple[list[str], list[str]]:
     """Hold what a stage read and wrote to dvc.lock; returns what is broken, and what could not be checked.
 
-    `needed`: the results that the chain is told from. Others may be left in the remote.
+    `needed`: the results that the chain is told from, beside the records. Others may be left in the remote.
     """
     locked = evidence.locked.get(stage)
     if locked is None:
@@ -99,18 +113,16 @@ def of_stage(evidence: Evidence, stage: str, needed: tuple[str, ...]) -> tuple[l
     unchecked: list[str] = []
     for path, recorded in locked.writes.items():
         found = hashes.of_path(evidence.root / path)
-        if found is None:
-            sentence = f"{path} is missing: {PULL}"
-            (broken if path.removeprefix(f"results/{stage}/") in needed else unchecked).append(sentence)
+        if sentence := evidence.missing.get(path.removeprefix("results/")):
+            broken.append(sentence)
+        elif found is None:
+            (broken if path.removeprefix(f"results/{stage}/") in needed else unchecked).append(evidence.gone(path))
         elif found != recorded:
-            broken += [_altered(evidence.root, one) for one in hashes.altered(evidence.root, path, recorded)]
+            broken += [
+                evidence.altered(one) if (evidence.root / one).exists() else evidence.gone(one)
+                for one in hashes.altered(evidence.root, path, recorded)
+            ]
     return broken, unchecked
-
-
-def _altered(root: Path, path: str) -> str:
-    if not (root / path).exists():
-        return f"{path} is missing: {PULL}"
-    return f"{path} is not what dvc.lock says the stage wrote: it was altered since; {RESTORE}"
 
 
 def _read_as_written(evidence: Evidence, stage: str, locked: Locked) -> Iterator[str]:

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, final
 
+from flows.records import PULL, RESTORE
 from flows.why import git, hashes
 from flows.why.chain import Link
-from flows.why.evidence import PULL, RESTORE, Evidence
+from flows.why.evidence import Evidence, untold
 
 MODEL = "results/export/model.onnx"
 _IDENTITY = ("search", "trial", "seed", "weights_sha256")
@@ -63,20 +64,21 @@ def identify(evidence: Evidence, path: Path) -> File:
 
 def link(evidence: Evidence, file: File) -> Link:
     """The first link: the bytes are those that the manifest and dvc.lock name."""
-    manifest, broken = evidence.record("export/manifest.json"), evidence.absent("export/manifest.json")
+    manifest, broken = evidence.record("export/manifest.json"), list[str]()
     if manifest and not file.known:
         named = manifest["sha256"]
         broken.append(
             f"{file.shown} has the SHA-256 {file.sha256[:16]}, but results/export/manifest.json names {named[:16]} for the model of its "
             f"search, trial and seed: it was altered after the export; {RESTORE}"
         )
+    unchecked = [] if manifest else untold("export/manifest.json")
     export = evidence.locked.get("export")
     locked = export.writes.get(MODEL) if export is not None else None
     if file.ships and locked is not None and locked != file.md5:
         broken.append(f"dvc.lock names {MODEL} by the MD5 {locked[:12]}, but the file has {file.md5[:12]}: {RESTORE}")
     what = "the model that ships" if file.ships else "a variant that does not ship"
-    facts = [("bytes", f"{file.bytes:,}"), ("sha256", file.sha256), ("is", f"{what}, {file.variant}")]
-    return Link("file", f"{file.shown}, {what}", facts, broken)
+    facts: list[tuple[str, str | int]] = [("bytes", file.bytes), ("sha256", file.sha256), ("is", f"{what}, {file.variant}")]
+    return Link("file", f"{file.shown}, {what}", facts, broken, unchecked)
 
 
 def _metadata(content: bytes) -> Mapping[str, str]:

@@ -60,7 +60,7 @@ def draw(chain: Chain) -> str:
 def _lines(link: Link) -> list[tuple[str, str]]:
     """What is written below the title: what is wrong goes before the facts."""
     wrong = [("broken", sentence) for sentence in link.broken] + [("open", sentence) for sentence in link.unchecked]
-    facts = [("soft", f"{name}: {value}") for name, value in link.facts]
+    facts = [("soft", f"{name}: {value}") for name, value in link.lines]
     return [*wrong[:_FACTS], *facts][:_FACTS]
 
 

@@ -6,9 +6,10 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from export.bill import FILE
+from flows.records import RESTORE, as_written
 from flows.run_folder import fingerprint
-from flows.why.chain import Link
-from flows.why.evidence import RESTORE, Evidence, of_stage
+from flows.why.chain import Link, counted
+from flows.why.evidence import Evidence, of_stage, untold
 
 _AGAIN = "one of the two was altered; `nasflow run` makes both again"
 
@@ -34,10 +35,9 @@ def exported(evidence: Evidence) -> Link:
 def trained(evidence: Evidence) -> Link:
     """How the weights came about."""
     winner, details = evidence.record("train/architecture.json"), evidence.record("train/details.json")
-    broken = evidence.absent("train/architecture.json", "train/details.json")
-    more, unchecked = of_stage(evidence, "train", ("model.safetensors", "lineage.json"))
+    broken, unchecked = of_stage(evidence, "train", ("model.safetensors", "lineage.json"))
     told = evidence.record("export/manifest.json").get("metadata", {})
-    broken += [*_new(broken, more), *_told(told, winner, ("train", "seed")), *_named(winner, "train", "results/train/architecture.json")]
+    broken += [*_told(told, winner, ("train", "seed")), *_named(winner, "train", "results/train/architecture.json")]
     facts = []
     if winner and details:
         metric, seeds = details["metric"], details["seeds"]
@@ -45,7 +45,7 @@ def trained(evidence: Evidence) -> Link:
             ("run", f"train-{winner.get('train', '?')}"),
             ("seeds", f"{', '.join(name.removeprefix('seed_') for name in seeds)}; seed {winner['seed']} ships"),
             ("settings", _settings(winner, "train", ("epochs", "use_confirm"))),
-            ("score", f"{metric} {details['test'][metric]:.4f} on test, the mean of {len(seeds)} trainings"),
+            ("score", f"{metric} {details['test'][metric]:.4f} on test, {_mean(len(seeds))}"),
         ]
     return Link("train", "the architecture was trained in full", facts, broken, unchecked)
 
@@ -55,7 +55,7 @@ def decided(evidence: Evidence) -> Link:
     winner, best = evidence.record("train/architecture.json"), evidence.record("search/best.json")
     told, broken = evidence.record("export/manifest.json").get("metadata", {}), []
     if not winner:
-        return Link("architecture", "the architecture is not known", (), evidence.absent("train/architecture.json"))
+        return Link("architecture", "the architecture is not known", (), (), untold("train/architecture.json"))
     if told and json.loads(told["architecture"]) != winner["architecture"]:
         broken.append(f"the model's metadata name another architecture than results/train/architecture.json: {_AGAIN}")
     broken += _told(told, winner, ("trial", "canonical"))
@@ -75,10 +75,9 @@ def decided(evidence: Evidence) -> Link:
 def searched(evidence: Evidence) -> Link:
     """How the architecture was found."""
     winner, best = evidence.record("train/architecture.json"), evidence.record("search/best.json")
-    broken = evidence.absent("search/best.json")
-    more, unchecked = of_stage(evidence, "search", ("candidates.json", "trials.csv", "lineage.json"))
+    broken, unchecked = of_stage(evidence, "search", ("candidates.json", "trials.csv", "lineage.json"))
     told = evidence.record("export/manifest.json").get("metadata", {})
-    broken += [*_new(broken, more), *_told(told, best, ("search",)), *_named(best, "search", "results/search/best.json")]
+    broken += [*_told(told, best, ("search",)), *_named(best, "search", "results/search/best.json")]
     if best and winner and best["search"] != winner["search"]:
         broken.append(f"the winner was found by search {winner['search']}, but results/search holds {best['search']}: run `nasflow run`")
     facts = []
@@ -93,8 +92,12 @@ def searched(evidence: Evidence) -> Link:
             ("seed", f"{last.get('seed', '?')}, {last.get('workers', '?')} at once"),
         ]
         if len(inputs.get("settings", ())) > 1:
-            facts.append(("before it", f"{len(inputs['settings']) - 1} earlier search of the same section"))
+            facts.append(("before it", f"{counted(len(inputs['settings']) - 1, 'earlier search', 'earlier searches')} of the same section"))
     return Link("search", "found by a search", facts, broken, unchecked)
+
+
+def _mean(trainings: int) -> str:
+    return f"the mean of {trainings} trainings" if trainings > 1 else "of the only training"
 
 
 def _candidates(evidence: Evidence) -> list[dict[str, Any]]:
@@ -145,20 +148,16 @@ def _named(record: Mapping[str, Any], stage: str, path: str) -> Iterator[str]:
         yield f"{path} names the run {record[stage]}, but the inputs in it have the digest {fingerprint(inputs)}: it was altered; {RESTORE}"
 
 
-def _new(known: list[str], more: list[str]) -> list[str]:
-    return [sentence for sentence in more if sentence not in known]
-
-
 def _settings(record: Mapping[str, Any], stage: str, names: tuple[str, ...]) -> str:
     settings = record.get("inputs", {}).get(stage, {}).get("settings", {})
-    return ", ".join(f"{name} {settings[name]}" for name in names if name in settings) or "not recorded"
+    return ", ".join(f"{name} {as_written(settings[name])}" for name in names if name in settings) or "not recorded"
 
 
 def _named_settings(component: Mapping[str, Any], names: tuple[str, ...] | None = None) -> str:
-    told = [f"{name} {value}" for name, value in component.items() if name != "name" and (names is None or name in names)]
+    told = [f"{name} {as_written(value)}" for name, value in component.items() if name != "name" and (names is None or name in names)]
     return ", ".join([str(component.get("name", "not recorded")), *told])
 
 
 def _objective(objective: Mapping[str, Any]) -> str:
-    bounds = [f"{name} {bound}" for name, bound in objective.get("constraints", {}).items()]
+    bounds = [f"{name} {as_written(bound)}" for name, bound in objective.get("constraints", {}).items()]
     return "; ".join([f"metrics {', '.join(objective['metrics'])}", *bounds])

@@ -39,7 +39,7 @@ def plain(chain: Chain) -> Iterator[str]:
 def _facts(link: Link) -> list[tuple[str, str]]:
     left = len(link.facts) - _SHOWN
     more = [("…", f"{left} more, which --json shows")] if left > 0 else []
-    return [*link.facts[:_SHOWN], *more]
+    return [*link.lines[:_SHOWN], *more]
 
 
 def _tree(chain: Chain) -> Tree:

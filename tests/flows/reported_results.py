@@ -93,7 +93,8 @@ def write_results(
     _write_csv(results / "train" / "confusion.csv", [{"actual": actual, "predicted": predicted} for actual, predicted in pairs])
     write_model(results / "export" / "model.onnx")
     for name, content in _documents(classes).items():
-        (results / f"{name}.json").write_text(json.dumps(_over(content, files.get(name.replace("/", "_"), {}))))
+        change = files.get(name.replace("/", "_"))
+        (results / f"{name}.json").write_text(json.dumps(content if change is None else _over(content, change)))
     return results
 
 

@@ -47,15 +47,19 @@ def test_an_older_file_has_no_interval(tmp_path: Path) -> None:
         ("no json", "it is no JSON"),
         ("[" * 100_000, "it is no JSON"),
         ([], "the file: "),
-        ({**ONE, "format": 3}, "the file: "),
-        ({**ONE, "model": {"sha256": "a"}}, "sha256"),
+        ({**ONE, "format": 3}, "the file: its format is 3, which is none of 1, 2"),
+        ({"sha256": DIGESTS[0]}, "the file: it does not say its format"),
+        ({**ONE, "model": {"sha256": "a"}}, "model.sha256: 'a' has another form than belongs there"),
         ({**ONE, "measurements": []}, "measurements"),
-        ({**ONE, "machine": {}}, "processor"),
+        ({**ONE, "machine": {}}, "machine.processor: it is missing"),
         ({**ONE, "machine": {"processor": "Chip\x1b[2J"}}, "processor"),
         ({**ONE, "measurements": [{**TIMING, "p50_ms": -1.0}]}, "p50_ms"),
         ({**ONE, "measurements": [{**TIMING, "p50_ms": float("nan")}]}, "p50_ms"),
         ({**ONE, "measurements": [{**TIMING, "p50_ms": "2"}]}, "p50_ms"),
-        ({**ONE, "measurements": [{**TIMING, "p50_high_ms": 1.0}]}, "must hold p50_ms"),
+        (
+            {**ONE, "measurements": [{**TIMING, "p50_high_ms": 1.0}]},
+            "(measurements: the interval p50_low_ms to p50_high_ms must",
+        ),
     ],
 )
 def test_each_fault_is_one_sentence(tmp_path: Path, content: Any, sentence: str) -> None:

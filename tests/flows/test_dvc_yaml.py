@@ -80,6 +80,14 @@ def test_git_takes_the_metrics_and_no_other_result(tmp_path: Path) -> None:
     assert listed == ["results/.gitignore", "results/export/metrics.json", "results/search/metrics.json", "results/train/metrics.json"]
 
 
+def test_a_damaged_declaration_is_one_sentence(tmp_path: Path) -> None:
+    (tmp_path / "dvc.yaml").write_text("stages: {\n")
+    readings = (lineage.declared, watched.paths, lambda root: watched.watch(root, ["data"]))
+    for reading in readings:
+        with pytest.raises(ValueError, match=r"^dvc\.yaml is damaged \(not valid YAML: [^\n]*\): restore it from Git with `git checkout"):
+            reading(tmp_path)
+
+
 def test_the_users_data_are_watched(project: Project) -> None:
     shutil.copy(ROOT / "dvc.yaml", project.root)
     before = (project.root / "dvc.yaml").read_text()

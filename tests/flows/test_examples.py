@@ -80,7 +80,14 @@ def test_an_example_finds_a_winner(path: Path, prepared: StageProject, tmp_path:
 
 
 @pytest.mark.parametrize(
-    ("content", "words"), [("trials: 3", "holds no settings"), ("- 1", "holds no settings"), ("a: [", "not valid YAML")]
+    ("content", "words"),
+    [
+        ("trials: 3", "wrong.yaml: trials is no section of settings: there are target, engine, prepare"),
+        ("serach: {trials: 3}", "wrong.yaml: serach is no section of settings: did you mean 'search'?"),
+        ("- 1", "wrong.yaml holds no settings: write sections such as `search:`"),
+        ("", "wrong.yaml holds no settings"),
+        ("a: [", "not valid YAML"),
+    ],
 )
 def test_a_file_without_settings_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: str, words: str) -> None:
     (tmp_path / settings.FILE).write_text((ROOT / settings.FILE).read_text())

@@ -61,7 +61,7 @@ def test_difference_of_data_and_of_kinds() -> None:
     was = {"stage": "s", "params": {"s": {"a": 1, "b": {"c": True}}}, "deps": {"x": "1", "y": "2"}}
     now = {"stage": "s", "params": {"s": {"a": 1.0, "b": {}}}, "deps": {"x": "3"}}
     beginnings = [sentence.split(" when")[0] for sentence in lineage._differences(was, now, "is now")]
-    assert beginnings == ["s: setting s.a was 1", "s: setting s.b.c was True", "s: x was 1 (md5)", "s: y was 2 (md5)"]
+    assert beginnings == ["s: setting s.a was 1", "s: setting s.b.c was true", "s: x was 1 (md5)", "s: y was 2 (md5)"]
 
 
 def test_stages_it_cannot_order_are_refused(tmp_path: Path) -> None:

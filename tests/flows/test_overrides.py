@@ -91,3 +91,28 @@ def test_an_entry_of_a_list_is_overridden_by_its_number(tmp_path: Path) -> None:
     for override, words in (("search.trials=7", r"search is a list: write search\.0\.trials"), ("search.2.trials=7", "no section '2'")):
         with pytest.raises(settings.SettingsError, match=words):
             settings.read(tmp_path, [override])
+
+
+def test_a_list_in_one_line_stays_in_one_line(tmp_path: Path) -> None:
+    text = (ROOT / settings.FILE).read_text()
+    (tmp_path / settings.FILE).write_text(text)
+    settings.read(tmp_path, ["train.seeds=[7, 8]", "search.strategy={name: evolution, population: 3, tournament: 2}"])
+    lines = [" ".join(line.split()) for line in (tmp_path / settings.FILE).read_text().splitlines()]
+    assert "seeds: [7, 8] # one training each; their spread is reported" in lines
+    at = lines.index("strategy: # how the next architecture is proposed; docs/strategies.md lists them all")
+    assert lines[at + 1 : at + 3] == ["name: evolution", "population: 3"], "what was a block stays one"
+
+
+def test_a_mistake_is_told_of_whoever_made_it(tmp_path: Path) -> None:
+    text = (ROOT / settings.FILE).read_text()
+    (tmp_path / settings.FILE).write_text(text.replace("epochs: 40", "epochs: 0"))
+    other = tmp_path / "other.yaml"
+    other.write_text("export: {int8: maybe}\n")
+    with pytest.raises(settings.SettingsError) as caught:
+        settings.read(tmp_path, ["search.trials=0", "target.threads=2"], example=other)
+    lines = sorted(str(caught.value).splitlines())
+    assert [line.split(" is ")[0] for line in lines] == [
+        "--set search.trials=0: search.trials",
+        "other.yaml: export.int8",
+        "params.yaml: train.epochs",
+    ]

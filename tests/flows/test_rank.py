@@ -168,7 +168,10 @@ def test_files_of_a_search_that_is_gone_are_foreign(project: Path) -> None:
     (project / ".nasflow/packed" / f"{SEARCH}.json").write_text("{")
     assert "SHA-256 4444444444444444, which is no candidate" in nasflow("rank", "--measured", good).errors
     candidates.unlink()
-    assert "there is nothing to rank: `nasflow run search` makes it" in nasflow("rank", "--measured", good).errors
+    assert (
+        "results/search/candidates.json is missing: bring it back with `dvc pull`, or run `nasflow run`"
+        in nasflow("rank", "--measured", good).errors
+    )
 
 
 def test_one_of_two_things_is_asked_for(project: Path) -> None:

@@ -71,7 +71,7 @@ def test_a_list_says_what_each_run_is(tmp_path: Path) -> None:
         assert rows[first.fingerprint][:7] == ["search", first.fingerprint, "finished", "2/3", "trials", "accuracy", "0.75"]
         assert rows[second.fingerprint][:7] == ["search", second.fingerprint, "failed", "1/3", "trials", "accuracy", "0.5"]
         said = nasflow("runs").output
-        assert f"{second.name} is failed: ValueError: as asked" in said
+        assert f"{second.name} has failed: ValueError: as asked" in said
         listed = {entry["fingerprint"]: entry for entry in json.loads(nasflow("runs", "--json").output)}
         assert listed[first.fingerprint]["best"] == 0.75
         assert listed[third.fingerprint]["bytes"] >= 5000
@@ -101,7 +101,7 @@ def test_only_finished_runs_that_nobody_needs_are_removed(tmp_path: Path) -> Non
         dry = nasflow("runs", "clean", "--dry-run").output
         assert f"would remove {stale.name}: finished" in dry
         assert f"keeps {found.name}: needed by results/search" in dry
-        assert f"keeps {failed.name}: it is failed: `--all` removes those, too" in dry
+        assert f"keeps {failed.name}: it has failed: `--all` removes those, too" in dry
         assert names(tmp_path) == {run.name for run in (found, stale, failed, warm, named, older)}
         unasked = nasflow("runs", "clean")
         assert unasked.code == 1

@@ -35,8 +35,8 @@ def test_numbers_are_gpus(project: Path) -> None:
     ("overrides", "problem"),
     [
         (["devices=[cpu]"], "search.devices names 1, but workers is 2: name one for every worker, or none"),
-        (["devices=[gpu, cpu]"], 'search.devices.0 is "gpu": String should match pattern'),
-        (["devices=[-1, cpu]"], 'search.devices.0 is "cuda:-1": String should match pattern'),
+        (["devices=[gpu, cpu]"], 'search.devices.0 is "gpu": write what belongs there ('),
+        (["devices=[-1, cpu]"], 'search.devices.0 is "cuda:-1": write what belongs there ('),
         (["devices=[true, cpu]"], "search.devices.0 is true: should be a valid string"),
         (
             ["devices=[cpu]", "workers=1", "evaluator={name: shared}"],
@@ -47,7 +47,7 @@ def test_numbers_are_gpus(project: Path) -> None:
 def test_wrong_devices_are_told_with_their_cure(project: Path, overrides: list[str], problem: str) -> None:
     with pytest.raises(settings.SettingsError) as raised:
         devices_of(project, *(f"search.{override}" for override in overrides))
-    assert f"params.yaml: {problem}" in str(raised.value)
+    assert f"--set search.{overrides[0]}: {problem}" in str(raised.value)
 
 
 def test_a_gpu_that_is_not_there_stops_the_search_before_any_work(project: Path) -> None:

@@ -86,12 +86,18 @@ def searched(project: StageProject, trials: int, **engine: Any) -> Path:
             "engine gives every trial a GPU, but the evaluator 'table' uses none",
         ),
         (["engine.name=dask", "engine.gpus=0.5"], "gpus needs an address"),
-        (["engine.name=dask", "engine.address=here"], 'engine.address is "here": String should match pattern'),
+        (
+            ["engine.name=dask", "engine.address=here"],
+            'engine.address is "here": write what belongs there (Where the scheduler listens',
+        ),
         (
             ["search.devices=[cpu, cpu]", "engine.name=ray"],
             "search.devices is ['cpu', 'cpu'], which are of this machine, but engine is ray",
         ),
-        (["engine.name=ray", "engine.address=ray://a:1"], 'engine.address is "ray://a:1": String should match pattern'),
+        (
+            ["engine.name=ray", "engine.address=ray://a:1"],
+            'engine.address is "ray://a:1": write what belongs there (Where the head listens',
+        ),
         (["engine.name=das"], "'das' is not one of nas/engines: did you mean 'dask'?"),
     ],
 )

@@ -47,6 +47,14 @@ def test_options_become_parameters_that_the_deployment_takes(typed: list[serve.P
     validate({"root": str(tmp_path), **plan.parameters}, schema(), raise_on_error=True)
 
 
+def test_a_stage_that_is_none_is_refused_with_the_nearest(typed: list[serve.Plan], tmp_path: Path) -> None:
+    with inside(tmp_path):
+        for words in (["serve", "--stage", "serch"], ["stage", "serch"], ["run", "serch"]):
+            refused = nasflow(*words)
+            assert (refused.code, typed) == (2, [])
+            assert "'serch' is no stage: did you mean 'search'?" in " ".join(refused.errors.replace("│", " ").split())
+
+
 def test_without_options_runs_wait_to_be_asked_for(typed: list[serve.Plan], tmp_path: Path) -> None:
     with inside(tmp_path):
         assert nasflow("serve").code == 0
@@ -66,14 +74,14 @@ def test_a_wrong_cron_is_named_before_a_server_is_started(root: Path, cron: str)
     with inside(root):
         refused = nasflow("serve", "--cron", cron)
     assert refused.code == 1
-    assert refused.errors.startswith(f"nasflow: --cron {cron!r} is no schedule")
+    assert refused.errors.startswith(f"nasflow: --cron {cron!r} is no schedule (Invalid cron string")
     assert not (root / ".nasflow" / "prefect").exists()
 
 
 @pytest.mark.parametrize(
     ("words", "why"),
     [
-        (["--stage", "foo"], "dvc.yaml has no stage 'foo'; it has: prepare, search"),
+        (["--stage", "train"], "dvc.yaml has no stage 'train'; it has: prepare, search"),
         (["--notify", "foo"], "--notify is 'foo': give an address that begins with http:// or https://, or a notification block"),
         (["--notify", "ftp://x.org/hook"], "--notify is 'ftp://x.org/hook': give an address"),
         (["--notify", "slack-webhook/"], "--notify is 'slack-webhook/': give an address"),

@@ -243,6 +243,18 @@ def test_a_wrong_pair_is_refused_before_any_work(document: Any, strategy: str, e
         settings.parse(document)
 
 
+def test_a_metric_that_the_evaluator_does_not_report_is_not_called_unknown(document: Any) -> None:
+    document["search"] |= {"strategy": "random", "evaluator": "proxy", "objective": {"metrics": ["accuracy", "acuracy"]}}
+    with pytest.raises(settings.SettingsError) as caught:
+        settings.parse(document)
+    known, unknown = str(caught.value).splitlines()
+    assert known.endswith(
+        "search.objective.metrics: the evaluator 'proxy' does not report 'accuracy': "
+        "take one of naswot, logsynflow, parameters, flops, rank_sum, or another evaluator"
+    )
+    assert "no metric is named 'acuracy'; did you mean" in unknown
+
+
 def test_a_warm_start_from_nowhere_is_refused_before_any_work(tmp_path: Path) -> None:
     (tmp_path / settings.FILE).write_text((ROOT / settings.FILE).read_text())
     with pytest.raises(settings.SettingsError, match=r"search\.warm_start names nowhere, which does not exist"):

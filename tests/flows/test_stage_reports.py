@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from flows import console, results
+from flows import console, records, results
 
 
 def test_the_winner_is_told_part_by_part() -> None:
@@ -15,8 +15,14 @@ def test_the_winner_is_told_part_by_part() -> None:
 
 
 def test_the_summary_asks_for_a_run_when_there_is_none(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="run `nasflow run` first"):
+    with pytest.raises(ValueError, match=r"results/search/best.json is missing: .* or run `nasflow run`"):
         results.show(tmp_path)
+
+
+def test_paths_are_shown_from_the_current_folder_on_and_whole_elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert records.shown(tmp_path / "results" / "report.html") == records.shown(Path("results/report.html")) == "results/report.html"
+    assert records.shown(tmp_path.parent / "other") == str(tmp_path.parent / "other")
 
 
 def test_progress_without_a_terminal_is_plain_lines_and_a_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,26 +1,21 @@
 """`nasflow verify`: what is made again from its record is the same to the last bit, and what is not says why."""
 
 import json
+import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import pytest
-import torch
-from recorded_project import SEARCH, inside, make_recorded_project, nasflow, run_stages, write_settings
+from recorded_project import SEARCH, inside, make_recorded_project, nasflow, record, run_stages, write_settings
 from safetensors.torch import save_file
 from small_images import one_thread
 from stage_project import StageProject
 
-from flows import environment, search_start, verify, verify_trial
-from flows.run_folder import hold
-from flows.settings import Train
-from nas import checkpoint
+from flows import environment, search_start, verify
+from flows.why import hashes
 from nas.architecture import Architecture
 from nas.evaluators.shared import Shared
-from nas.journal import FileJournal
 from nas.trial import Proposal, Report, Score, Trial
 
 __all__ = ["one_thread"]
@@ -155,25 +150,10 @@ def test_what_cannot_be_asked_is_refused(copied: StageProject) -> None:
     assert (answer.code, "held to `export.tolerance` of its record" in answer.errors) == (1, True)
     (copied.root / "results" / "train" / "architecture.json").unlink()
     answer = nasflow("verify", "export")
-    assert (answer.code, "architecture.json does not exist, so no file can be verified" in answer.errors) == (2, True)
+    assert (answer.code, "results/train/architecture.json is missing: bring it back with `dvc pull`" in answer.errors) == (2, True)
     shutil.rmtree(copied.root / "results")
     for word in ("0", "winner", "export"):
         assert nasflow("verify", word).code == 2
-
-
-def record(project: StageProject, evaluator: dict[str, Any], trials: list[Trial], **others: Any) -> Path:
-    """Put a search into the project as if it had been run."""
-    [before] = (path for path in (project.root / ".nasflow").glob("search-*"))
-    inputs = json.loads((before / "inputs.json").read_text())
-    entry = {**inputs["settings"][-1], "strategy": {"name": "random"}, "evaluator": evaluator}
-    with hold(project.root, "search", {**inputs, "settings": [entry], **others}) as run, FileJournal(run.path, fingerprint="x") as journal:
-        journal.resume()
-        for trial in trials:
-            journal.append(trial)
-        journal.commit([], {})
-    best = project.root / "results" / "search" / "best.json"
-    best.write_text(json.dumps({**json.loads(best.read_text()), "search": run.fingerprint}))
-    return run.path
 
 
 def test_trials_that_share_weights_are_refused_with_the_way_to_verify_the_whole(copied: StageProject) -> None:
@@ -200,78 +180,7 @@ def test_a_trial_of_a_table_is_looked_up_again(copied: StageProject) -> None:
     answer = nasflow("verify", "0")
     assert answer.code == 1
     assert "accuracy     0.75 recorded, 0.25 now: -0.5" in answer.output
-    assert "differs, although the data, the code and the environment are those of the record" in answer.output.splitlines()[-1]
-
-
-@pytest.mark.parametrize(
-    ("again", "answer"),
-    [
-        ({"a": 0.1, "b": 2.0}, "bit-identical"),
-        ({"a": np.nextafter(0.1, 1), "b": 2.0}, "equal within tolerance"),
-        ({"a": 0.1, "b": 2.019}, "equal within tolerance"),
-        ({"a": 0.1, "b": 2.03}, "differs"),
-        ({"a": 0.12, "b": 2.0}, "differs"),
-        ({"a": float("nan"), "b": 2.0}, "differs"),
-        ({"a": 0.1}, "differs"),
-    ],
-)
-def test_numbers_are_judged_to_the_last_bit_and_within_a_tolerance(again: dict[str, float], answer: str) -> None:
-    assert verify.judge({"a": 0.1, "b": 2.0}, again, 0.01) == answer
-
-
-def test_nan_and_the_sign_of_zero_are_bits_too() -> None:
-    assert verify.judge({"a": float("nan")}, {"a": float("nan")}, 0.01) == "bit-identical"
-    assert verify.judge({"a": 0.0}, {"a": -0.0}, 0.01) == "equal within tolerance"
-
-
-def test_weights_are_compared_tensor_by_tensor_where_bytes_differ(tmp_path: Path) -> None:
-    one, other = tmp_path / "one.pt", tmp_path / "other.pt"
-    checkpoint.save(one, {"network": {"w": torch.ones(2), "b": [torch.zeros(3)]}, "step": 1})
-    checkpoint.save(other, {"network": {"w": torch.tensor([1.0, 1.5]), "b": [torch.zeros(3)]}, "step": 1})
-    assert verify.weights(one, one)[0]
-    assert verify.weights(one, other) == (False, "1 of 2 tensors differ, by 0.5 at most")
-    checkpoint.save(other, {"network": {"w": torch.ones(3)}})
-    assert verify.weights(one, other) == (False, "other tensors than those recorded")
-
-
-@pytest.mark.parametrize(
-    ("before", "after", "answer"),
-    [
-        (Report(error="MemoryError: 9"), Report(error="MemoryError: 9"), "bit-identical"),
-        (Report(error="took 5 s", kind="time"), Report(error="took 6 s", kind="time"), "equal within tolerance"),
-        (Report({"a": 1.0}), Report(error="MemoryError: 9", kind="memory"), "differs"),
-    ],
-)
-def test_a_failure_is_compared_by_its_reason(before: Report, after: Report, answer: str) -> None:
-    assert verify_trial._compare(Trial(0, Proposal(Architecture({})), before), after, 0.01)[0] == answer
-
-
-def test_a_trial_that_was_too_slow_this_time_says_nothing() -> None:
-    slow, trial = Report(error="LimitError: took more than 5 s", kind="time"), Trial(3, Proposal(Architecture({})), Report({"a": 1.0}))
-    with pytest.raises(verify.UnverifiableError, match="trial 3 passed its limit this time"):
-        verify_trial._compare(trial, slow, 0.01)
-    was_slow = Trial(3, Proposal(Architecture({})), slow)
-    for again in (Report({"a": 1.0}), Report(error="MemoryError: 9", kind="memory")):
-        with pytest.raises(verify.UnverifiableError, match=r"trial 3 had passed its limit .* and did not this time"):
-            verify_trial._compare(was_slow, again, 0.01)
-
-
-def test_settings_of_another_version_are_named() -> None:
-    with pytest.raises(verify.UnverifiableError, match=r"epoochs is not a setting: did you mean 'epochs'?.*the version that made it"):
-        verify.restored(Train, {"epoochs": 3})
-
-
-def test_the_environments_of_a_trial_are_those_that_it_may_have_been_computed_in() -> None:
-    now = environment.present()
-    first, second = {"trials": 0, "environment": {**now, "torch": "1.0"}}, {"trials": 5, "environment": now}
-    assert verify.worked_in([first, second], [4], 1) == [first]
-    assert verify.worked_in([first, second], [5], 1) == [first, second]  # it ran when the first one ended
-    assert verify.worked_in([first, second], [6], 1) == [second]
-    assert verify.worked_in([first, second], [6], 2) == [first, second]
-    assert verify.worked_in([first, second], [2, 9], 1) == [first, second]  # 9 goes on with the weights of 2
-    assert verify.environment_changes([first, second], "cpu") == [f"torch {now['torch']} (began under 1.0)"]
-    assert verify.environment_changes([second], "cpu") == []
-    assert verify.environment_changes([], "cpu") == ["the environment was not recorded"]
+    assert "differs, although the data that it read, the code and the environment are those of the record" in answer.output.splitlines()[-1]
 
 
 def test_the_environment_of_what_a_trial_went_on_with_is_named_too(copied: StageProject) -> None:
@@ -296,3 +205,91 @@ def test_a_changed_table_is_named(copied: StageProject) -> None:
     assert nasflow("verify", "0").output.splitlines()[-1].endswith("differs, and this input changed: file: table.csv")
     table.unlink()
     assert nasflow("verify", "0").output.splitlines()[-1].endswith("differs, and this input changed: file: table.csv")
+
+
+@pytest.mark.parametrize(("words", "stage"), [(["verify"], "training"), (["verify", "2"], "search")])
+def test_an_array_that_was_altered_is_named_and_one_that_is_not_read_is_left_alone(
+    copied: StageProject, words: list[str], stage: str
+) -> None:
+    prepared = copied.root / "results" / "prepare"
+    unread, read = prepared / "test_targets.npy", prepared / "fit_inputs.npy"
+    unread.write_bytes(flipped(unread.read_bytes()))
+    answer = nasflow(*words, "--tolerance", "1e-9")
+    assert answer.output.splitlines()[-1].endswith(": bit-identical")
+    assert "changed since" not in answer.output
+    times = read.stat()
+    read.write_bytes(flipped(read.read_bytes()))
+    os.utime(read, ns=(times.st_atime_ns, times.st_mtime_ns))
+    said = nasflow(*words, "--tolerance", "1e-9").output.splitlines()[-1]
+    assert said.endswith("differs, and this input changed: data: results/prepare/fit_inputs.npy is not what was read then")
+
+
+def flipped(content: bytes) -> bytes:
+    """Other bytes in the second half, of the same number."""
+    half = len(content) // 2
+    return content[:half] + bytes(255 - one for one in content[half:])
+
+
+def test_an_altered_array_is_named_though_the_file_comes_out_the_same(copied: StageProject) -> None:
+    targets = copied.root / "results/prepare/test_targets.npy"
+    targets.write_bytes(targets.read_bytes()[:-8] + (1).to_bytes(8, "little"))
+    answer = nasflow("verify", "export")
+    assert answer.output.splitlines()[-1].endswith(": bit-identical")
+    assert "changed since" in answer.output
+    assert "data: results/prepare/test_targets.npy is not what was read then" in answer.output
+
+
+def test_weights_that_were_altered_are_named_where_dvc_knows_those_that_were_trained(copied: StageProject) -> None:
+    names = ("lineage.json", "model.safetensors", "curve.csv")
+    outs = [{"path": f"results/train/{name}", "md5": hashes.of_path(copied.root / "results/train" / name)} for name in names]
+    (copied.root / "dvc.lock").write_text(json.dumps({"schema": "2.0", "stages": {"train": {"cmd": "x", "outs": outs}}}))
+    path = copied.root / "results/train/model.safetensors"
+    save_file({name: tensor + 1 if tensor.is_floating_point() else tensor for name, tensor in verify._load(path).items()}, path)
+    assert "although this input changed: file: results/train/model.safetensors" in nasflow("verify").output.splitlines()[-1]
+    outs[0]["md5"] = "0" * 32
+    (copied.root / "dvc.lock").write_text(json.dumps({"schema": "2.0", "stages": {"train": {"cmd": "x", "outs": outs}}}))
+    assert "this input changed" not in nasflow("verify").output.splitlines()[-1], "dvc.lock is about another training then"
+
+
+@pytest.mark.parametrize(
+    ("words", "path", "content", "sentence"),
+    [
+        ("export", "train/architecture.json", None, "results/train/architecture.json is missing: bring it back with `dvc pull`"),
+        ("export", "export/manifest.json", "{\n", "results/export/manifest.json is no JSON (Expecting property name"),
+        ("export", "export/manifest.json", "[]", "results/export/manifest.json is not the record that a stage writes: bring the right one"),
+        ("export", "train/model.safetensors", "no weights", "model.safetensors beside it do not belong together"),
+        ("winner", "train/architecture.json", None, "results/train/architecture.json is missing: bring it back with `dvc pull`"),
+        ("winner", "train/lineage.json", "{}", "results/train/lineage.json does not say 'runs'"),
+        ("winner", "train/curve.csv", None, "results/train/curve.csv is missing"),
+        ("winner", "train/curve.csv", "seed,epoch\n", "results/train/curve.csv is not the table that the training wrote"),
+        ("2", "search/best.json", "\0", "results/search/best.json is no JSON"),
+        ("2", "search/lineage.json", None, "results/search/lineage.json is missing"),
+    ],
+)
+def test_a_record_that_cannot_be_read_is_one_sentence(
+    copied: StageProject, words: str, path: str, content: str | None, sentence: str
+) -> None:
+    place = copied.root / "results" / path
+    place.unlink()
+    if content is not None:
+        place.write_text(content)
+    answer = nasflow("verify", words)
+    assert answer.code in (1, 2)
+    assert sentence in answer.errors
+    assert answer.errors.count("\n") == 1
+
+
+def test_another_architecture_than_that_of_the_weights_is_told(copied: StageProject) -> None:
+    path = copied.root / "results/train/architecture.json"
+    winner = json.loads(path.read_text())
+    for change in ({"architecture": {**winner["architecture"], "stage_0.width": "4096"}}, {"space": {"name": "nothing"}}, {"space": {}}):
+        path.write_text(json.dumps({**winner, **change}))
+        answer = nasflow("verify", "export")
+        both = "results/train/architecture.json and model.safetensors beside it do not belong together"
+        assert (answer.code, both in answer.errors, answer.errors.count("\n")) == (1, True, 1)
+
+
+def test_results_are_shown_with_paths_that_can_be_typed(copied: StageProject) -> None:
+    said = nasflow("show").output
+    assert str(copied.root) not in said
+    assert "python results/export/predict.py IMAGE" in said

@@ -13,7 +13,7 @@ from fake_project import Project
 from recorded_project import inside, nasflow
 from rich.console import Console
 
-from flows.why import code, descent, evidence, git, hashes, picture, text
+from flows.why import code, descent, evidence, git, hashes, picture, stages, text
 from flows.why.chain import Ancestor, Chain, Link, State
 from flows.why.evidence import Evidence
 
@@ -48,6 +48,11 @@ def test_ancestors_are_told_with_how_they_were_made_and_what_changed(tmp_path: P
         (1, "a beginning", {}),
     ]
     assert family[0].score == "accuracy 0.8000"
+    assert (link.title, dict(trial.facts)["of"]) == ("descends over 3 earlier trials, back to trial 1", "5 trials")
+    alone = told(
+        tmp_path, [[3, "done", "", "2", "", *ROWS[3][5:]], [2, "done", "", "", "", *ROWS[2][5:]]], {"ancestors": {"3": [2], "2": []}}
+    )
+    assert alone[1].title == "descends over 1 earlier trial, back to trial 2"
 
 
 @pytest.mark.parametrize(
@@ -59,7 +64,7 @@ def test_ancestors_are_told_with_how_they_were_made_and_what_changed(tmp_path: P
         ([*ROWS[:2], [*ROWS[2][:4], "3", *ROWS[2][5:]], *ROWS[3:]], {}, "ancestors", "from trial 3, which came after it"),
         (ROWS, {"architecture": {"width": "16", "kernel": "7"}}, "trial", "has another width for trial 3"),
         ([*ROWS[:3], [*ROWS[3][:6], 0.9, *ROWS[3][7:]]], {}, "trial", "gives trial 3 accuracy 0.9, best.json gives it 0.8"),
-        ([*ROWS[:3], [3, "failed", *ROWS[3][2:]]], {}, "trial", "trial 3 is failed in results/search/trials.csv"),
+        ([*ROWS[:3], [3, "failed", *ROWS[3][2:]]], {}, "trial", "trial 3 has the status 'failed' in results/search/trials.csv"),
         ([["x", *ROWS[0][1:]]], {}, "ancestors", "is missing or damaged"),
     ],
 )
@@ -76,7 +81,7 @@ def test_hashes_of_files_and_folders_are_dvcs_own(project: Project) -> None:
     stages = "stages:\n  one:\n    cmd: echo x > made\n    deps: [out]\n    outs: [made]\n"
     (project.root / "dvc.yaml").write_text(stages)
     project.dvc("repro", "-q")
-    locked = evidence.parse_lock((project.root / "dvc.lock").read_text())["one"]
+    locked = evidence.read_lock(project.root)["one"]
     assert hashes.of_path(project.root / "out") == locked.reads["out"]
     assert hashes.of_path(project.root / "made") == locked.writes["made"]
     assert hashes.of_path(project.root / "nothing") is None
@@ -107,6 +112,21 @@ def test_a_commit_has_the_hashes_of_the_folder_that_was_committed(tmp_path: Path
     assert git.last_commit(tmp_path, "nothing") is None
 
 
+def test_a_record_that_is_missing_or_damaged_is_named_once_as_broken(tmp_path: Path) -> None:
+    path = "results/train/architecture.json"
+    (tmp_path / "dvc.lock").write_text(f"stages: {{train: {{outs: [{{path: {path}, md5: '{'0' * 32}'}}]}}}}\n")
+    for content, words in ((None, "is missing: bring it back with `dvc pull`"), ("{", "is no JSON (")):
+        if content is not None:
+            (tmp_path / path).parent.mkdir(parents=True)
+            (tmp_path / path).write_text(content)
+        known = evidence.gather(tmp_path)
+        link = stages.trained(known)
+        assert (len(link.broken), list(link.unchecked)) == (1, [])
+        assert f"{path} {words}" in link.broken[0]
+        others = [stages.decided(known), *descent.descended(known)[:2]]
+        assert {(one.state, *one.unchecked) for one in others} == {(State.OPEN, f"this is told from {path}, which cannot be read")}
+
+
 def test_without_git_the_commit_is_open_and_not_broken(tmp_path: Path) -> None:
     (tmp_path / "params.yaml").write_text("train: {epochs: 1e1}\n")
     (tmp_path / "dvc.lock").write_text("schema: '2.0'\n")
@@ -117,7 +137,7 @@ def test_without_git_the_commit_is_open_and_not_broken(tmp_path: Path) -> None:
 
 
 LINKS = (
-    Link("file", "m.onnx <&>", [("sha256", "0" * 64)]),
+    Link("file", "m.onnx <&>", [("bytes", 179040), ("sha256", "0" * 64)]),
     Link("train", "trained", [("seed", "0")], (), ["cannot be told here: pull"]),
     Link("commit", "recorded", [], ["is gone: bring it back"]),
 )
@@ -135,6 +155,7 @@ def test_the_answer_is_one_sentence_and_an_exit_code(links: Sequence[Link], code
     found = Chain("m", links, ())
     assert (found.code, found.sentence()) == (code, words)
     assert found.as_json()["state"] == found.state.value
+    assert found.as_json()["links"][0]["facts"] == {"bytes": 179040, "sha256": "0" * 64}
 
 
 def test_the_text_names_what_is_broken_and_open_in_a_terminal_and_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -142,6 +163,7 @@ def test_the_text_names_what_is_broken_and_open_in_a_terminal_and_elsewhere(monk
     lines = list(text.plain(found))
     assert lines[0].startswith("[ok    ] file    m.onnx <&>")
     assert any(line.strip() == "? cannot be told here: pull" for line in lines)
+    assert lines[1].split() == ["bytes", "179,040"]
     assert any(line.strip() == "! is gone: bring it back" for line in lines)
     terminal = Console(file=io.StringIO(), force_terminal=True, width=100)
     terminal.print(text._tree(found))

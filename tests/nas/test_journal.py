@@ -190,7 +190,7 @@ def test_a_snapshot_that_is_gone_or_broken_is_named(tmp_path: Path, content: byt
         (tmp_path / "state-3.pt").write_bytes(content)
     if content == b"another kind":
         checkpoint.save(tmp_path / "state-3.pt", {"training": {}})
-    with pytest.raises(JournalError, match=rf"state-3\.pt {problem}.*restore the file or start anew"):
+    with pytest.raises(JournalError, match=rf"state-3\.pt {problem}.*put back a copy of it, or move"):
         resume(tmp_path)
 
 

@@ -156,7 +156,7 @@ def refused(folder: Path, lines: list[bytes], number: int) -> None:
     path = folder / "journal.jsonl"
     path.write_bytes(b"".join(lines))
     for reading in (resume, read):
-        with pytest.raises(JournalError, match=rf"journal\.jsonl line {number} is not what a search writes \(.*\): restore the file"):
+        with pytest.raises(JournalError, match=rf"journal\.jsonl line {number} is not what a search writes \(.*\): put back a copy of it"):
             reading(folder)
     assert path.read_bytes() == b"".join(lines)
     assert os.listdir(folder) == ["journal.jsonl"]
@@ -168,13 +168,14 @@ def test_hand_made_lines_that_fit_are_taken(tmp_path: Path) -> None:
     assert len(resume(tmp_path).trials) == 1
 
 
-@pytest.mark.parametrize("version", [0, 3, "1", None])
+@pytest.mark.parametrize("version", [0, 4, "1", None])
 def test_a_journal_of_another_format_says_what_to_do(tmp_path: Path, version: Any) -> None:
     """Its later lines may look like nothing that this version knows."""
     (tmp_path / "journal.jsonl").write_bytes(line({"format": version, "fingerprint": "golden"}) + b"anything else\n" + line({"commit": 0}))
-    with pytest.raises(JournalError, match=rf"has journal format {version}, this version reads and writes 2: finish the search with the"):
+    told = rf"has journal format {version}, this version reads and writes {FORMAT_VERSION}: finish the search with the version .*, or "
+    with pytest.raises(JournalError, match=f"{told}move .* aside and run the same command again, to start anew"):
         resume(tmp_path)
-    with pytest.raises(JournalError, match=rf"has journal format {version}, this version reads and writes 2: leave it out"):
+    with pytest.raises(JournalError, match=f"{told}leave it out"):
         read(tmp_path)
 
 
@@ -225,3 +226,17 @@ def test_intervals_are_a_third_part_of_a_score_where_there_are_any() -> None:
     assert record["score"] == [0.0, [0.5, -2.0], [[0.5, 0.5], [-2.25, -1.75]]]
     assert decode_trial(record) == trial
     assert len(encode_trial(TRIALS[0])["score"]) == 2, "the format of journals without intervals is as it was"
+
+
+def test_a_commit_that_was_taken_out_is_missed(tmp_path: Path) -> None:
+    write(tmp_path)
+    path = tmp_path / "journal.jsonl"
+    lines = path.read_bytes().splitlines(keepends=True)
+    commits = [at for at, one in enumerate(lines) if b'{"commit":' in one]
+    for at, due in zip(commits[:-1], (1, 2), strict=True):
+        path.write_bytes(b"".join(lines[:at] + lines[at + 1 :]))
+        for reading in (resume, read):
+            with pytest.raises(JournalError, match=rf"commit {due + 1} stands where {due} is due, so lines are missing"):
+                reading(tmp_path)
+    path.write_bytes(b"".join(lines[: commits[-1]]))
+    assert len(read(tmp_path)) == 4, "without the last commit its trials were never committed"
