@@ -6,6 +6,7 @@ import urllib.error
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import numpy as np
 import psutil
@@ -127,26 +128,27 @@ def test_what_a_killed_server_has_left_is_settled_before_the_project_is_served_a
         with get_client(sync_client=True) as client:
             asked, begun = (client.create_flow_run_from_deployment(deployment) for _ in range(2))
             client.set_flow_run_state(begun.id, Pending())
-            until(lambda: len(missed(client)) >= 2)
-            assert {str(run.parameters["stages"]) for run in missed(client)} == {"['prepare']"}
+            until(lambda: len(missed(client, deployment)) >= 2)
+            assert {str(run.parameters["stages"]) for run in missed(client, deployment)} == {"['prepare']"}
 
             assert nasflow.to_deployment("left", parameters=now, cron="0 0 1 1 *").apply() == deployment
             flow_runs.settle(deployment, now)
-            assert {str(run.parameters["stages"]) for run in missed(client)} == {"['search']"}
+            assert {str(run.parameters["stages"]) for run in missed(client, deployment)} == {"['search']"}
             states = [client.read_flow_run(run.id).state for run in (asked, begun)]
             assert [state and state.name for state in states] == ["Scheduled", "Crashed"]
             assert client.read_flow_run(asked.id).parameters == before
 
             flow_runs.settle(deployment, None)
-            assert missed(client) == []
+            assert missed(client, deployment) == []
 
 
-def missed(client: SyncPrefectClient) -> list[FlowRun]:
-    """Runs that the clock has asked for, whose time has come, and that have not begun."""
+def missed(client: SyncPrefectClient, deployment: UUID) -> list[FlowRun]:
+    """Runs of a deployment that the clock has asked for, whose time has come, and that have not begun."""
     found = client.read_flow_runs(
         flow_run_filter=FlowRunFilter(state=FlowRunFilterState(type=FlowRunFilterStateType(any_=[StateType.SCHEDULED])))
     )
-    return [run for run in found if run.auto_scheduled and run.expected_start_time and run.expected_start_time < datetime.now(UTC)]
+    of_it = [run for run in found if run.deployment_id == deployment and run.auto_scheduled]
+    return [run for run in of_it if run.expected_start_time and run.expected_start_time < datetime.now(UTC)]
 
 
 def test_a_block_that_is_to_be_told_must_be_there_and_tell(whole_server: str) -> None:
