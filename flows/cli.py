@@ -11,7 +11,7 @@ import typer
 
 from flows.commands import import_data, rank, released, runs, serve, serve_model, verify, watch, why
 from flows.commands.stages import METAVAR, Stage, named
-from flows.ending import errors, stoppable
+from flows.ending import errors, stoppable, written
 
 app = typer.Typer(
     add_completion=False,
@@ -142,7 +142,8 @@ def write_schema() -> None:
 
 def main() -> None:
     """Run the command line."""
-    app()
+    with written():
+        app()
 
 
 if __name__ == "__main__":

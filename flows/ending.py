@@ -51,6 +51,19 @@ def errors() -> Iterator[None]:
 
 
 @contextmanager
+def written() -> Iterator[None]:
+    """Write what waits in a buffer of the output before Python itself does, who would complain that nobody reads any more."""
+    try:
+        yield
+    finally:
+        try:
+            sys.stdout.flush()
+        except BrokenPipeError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is left goes nowhere
+            sys.exit(1)
+
+
+@contextmanager
 def stoppable(advice: str = "run the same command again to continue") -> Iterator[None]:
     """Turn Ctrl-C and SIGTERM into a sentence and exit code 130 or 143, after everything that runs was ended."""
 

@@ -145,12 +145,14 @@ def test_a_disk_that_refuses_is_told_in_a_sentence(error: OSError, sentence: str
     assert (ended.value.code, capsys.readouterr().err) == (1, f"nasflow: {sentence}then run the same command again\n")
 
 
-def test_output_that_nobody_reads_any_more_ends_a_command_without_a_word(tmp_path: Path) -> None:
+@pytest.mark.parametrize("buffered", [True, False])
+def test_output_that_nobody_reads_any_more_ends_a_command_without_a_word(buffered: bool, tmp_path: Path) -> None:
     """As in `nasflow runs | head -1`, here with a reader that is gone from the start."""
+    kept = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    environment = kept if buffered else {**kept, "PYTHONUNBUFFERED": "1"}
+    command, pipes = [sys.executable, "-m", "flows.cli", "runs"], {"stderr": subprocess.PIPE, "text": True}
     reading, writing = os.pipe()
     os.close(reading)
     with os.fdopen(writing) as output:
-        done = subprocess.run(
-            [sys.executable, "-m", "flows.cli", "runs"], cwd=tmp_path, stdout=output, stderr=subprocess.PIPE, text=True, check=False
-        )
+        done = subprocess.run(command, cwd=tmp_path, env=environment, stdout=output, check=False, **pipes)  # type: ignore[call-overload]
     assert (done.returncode, done.stderr) == (1, "")
