@@ -12,6 +12,8 @@ LONGEST = (
     "flows/test_clone.py",
     "kills/test_pipeline.py",
     "kills/test_searches.py",
+    "nas/engines/test_clusters.py",
+    "flows/test_search_on_cluster.py",
     "faults/test_faults.py",
     "flows/test_stopped_runs.py",
     "nas/testing/test_strangers.py",
