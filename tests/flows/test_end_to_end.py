@@ -218,6 +218,17 @@ def test_predict_needs_nothing_of_ours(built: RealProject, tmp_path: Path) -> No
     assert right >= 20 * details["shipped"]["accuracy"] - 4
 
 
+def test_missing_data_are_named_and_nothing_is_published(copied: RealProject) -> None:
+    shutil.rmtree(copied.root / "results")
+    copied.set("prepare.source={name: npz, path: nowhere.npz}")
+    with inside(copied.root):
+        answer = nasflow("stage", "prepare")
+        assert answer.code == 1
+        assert "nowhere.npz" in answer.errors
+        assert not (copied.root / "results" / "prepare").exists()
+        assert nasflow("stage", "train").code == 1
+
+
 def test_a_wrong_setting_stops_everything_before_any_work(served: RealProject) -> None:
     text = (served.root / "params.yaml").read_text()
     (served.root / "params.yaml").write_text(text.replace("trials: 4", "trails: 4"))
@@ -232,28 +243,13 @@ def test_a_wrong_setting_stops_everything_before_any_work(served: RealProject) -
     assert served.content(*STAGES) == before
 
 
-def test_missing_data_are_named_and_nothing_is_published(copied: RealProject) -> None:
-    shutil.rmtree(copied.root / "results")
+def test_a_path_without_data_is_found_before_any_work(copied: RealProject) -> None:
     copied.set("prepare.source={name: npz, path: nowhere.npz}")
     with inside(copied.root):
-        answer = nasflow("stage", "prepare")
-        assert answer.code == 1
-        assert "nowhere.npz" in answer.errors
-        assert not (copied.root / "results" / "prepare").exists()
-        assert nasflow("stage", "train").code == 1
-
-
-def test_a_path_without_data_is_found_before_any_work(served: RealProject) -> None:
-    served.set("prepare.source={name: npz, path: nowhere.npz}")
-    before = served.content(*STAGES)
-    done = served.run("nasflow", "run", check=False)
-    with inside(served.root):
-        answers = [Answer(done.returncode, done.stdout, done.stderr), nasflow("check")]
-    for answer in answers:
-        assert answer.code == 1
-        assert "prepare.source reads nowhere.npz, which does not exist: put the data there, or correct the path" in answer.errors
-        assert "Traceback" not in answer.errors
-    assert served.content(*STAGES) == before
+        answer = nasflow("check")  # with which `nasflow run` begins, as the test above shows
+    assert answer.code == 1
+    assert "prepare.source reads nowhere.npz, which does not exist: put the data there, or correct the path" in answer.errors
+    assert "Traceback" not in answer.errors
 
 
 def test_candidates_that_break_a_constraint_are_rejected_before_training(copied: RealProject) -> None:
