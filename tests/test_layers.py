@@ -34,7 +34,15 @@ ALLOWED = {
     "nas.fork_server": ["nas.process_start"],
     "nas.processes": ["nas.fork_server", "nas.process_start"],
     "nas.forked": ["nas.process_start"],
-    "nas.engines": ["nas.engines", "nas.evaluators.base", "nas.fork_server", "nas.process_start", "nas.processes", "nas.trial"],
+    "nas.engines": [
+        "nas.components",
+        "nas.engines",
+        "nas.evaluators.base",
+        "nas.fork_server",
+        "nas.process_start",
+        "nas.processes",
+        "nas.trial",
+    ],
     "nas.workers": [
         *("nas.architecture", "nas.trial", "nas.evaluators.base", "nas.evaluators.wrapper", "nas.processes", "nas.training.loop"),
         *("nas.engines.base", "nas.engines.local"),
